@@ -1,0 +1,131 @@
+"""Rules across fields: combinations that each look right and cannot work together."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Pipeline, Preparation, Recipe
+from ferlab.models.catalog import CATALOG
+
+Problem = tuple[str, str]
+
+
+class LayoutFacts(Protocol):
+    """What the rules ask of a dataset layout; ``datasets.catalog.Layout`` has it."""
+
+    @property
+    def size_px(self) -> int: ...  # noqa: D102
+    @property
+    def colour(self) -> str: ...  # noqa: D102
+    @property
+    def protocols(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules need to know of the machine and the files; the command supplies it."""
+
+    layouts: Mapping[str, LayoutFacts]
+    gpu_present: bool = False
+    backbones: tuple[str, ...] = tuple(CATALOG)
+    recipes: tuple[str, ...] = ()
+
+
+def dataset_source(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
+    """A root or synthetic faces, and a protocol that the layout has."""
+    if dataset.root is None and not dataset.synthesize.count:
+        yield (
+            "dataset.root",
+            f"not set. Point it at the folder that holds {dataset.name}, or try dataset=synthetic.",
+        )
+    if dataset.root is not None and dataset.root.startswith("gs://"):
+        yield "dataset.root", "gs:// folders cannot be read yet: copy the dataset to a local folder."
+    protocols = facts.layouts[dataset.layout].protocols
+    if dataset.protocol not in protocols:
+        yield "dataset.protocol", f"{dataset.name} in layout {dataset.layout} has {', '.join(protocols)}"
+    if 0 < dataset.synthesize.count < 70:
+        yield "dataset.synthesize.count", f"at least 70 faces fill every class and split, got {dataset.synthesize.count}"
+
+
+def stored_images(facts: Facts, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
+    """Colour and encoding that fit the source."""
+    if preparation.colour == "rgb" and facts.layouts[dataset.layout].colour == "gray":
+        yield (
+            "preparation.colour",
+            f"{dataset.name} is gray; store gray (backbones that want RGB repeat the channel inside the model).",
+        )
+
+
+def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
+    """Known name, image at least the smallest size, weights that exist for it."""
+    row = CATALOG.get(backbone.name)
+    if row is None:
+        yield "backbone.name", f"{backbone.name!r} is not known; known: {', '.join(CATALOG)}"
+        return
+    size = backbone.working_px or preparation.size_px or facts.layouts[dataset.layout].size_px
+    if size < row.smallest_px:
+        key = "backbone.working_px" if backbone.working_px else "preparation.size_px"
+        yield key, f"{backbone.name} needs images of at least {row.smallest_px} px, got {size}"
+    if backbone.weights == "imagenet" and not row.pretrained:
+        yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
+    elif backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().is_file():
+        yield "backbone.weights", f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file"
+    if backbone.weights_required and backbone.weights == "none":
+        yield "backbone.weights_required", "weights are required but backbone.weights=none"
+
+
+def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Problem]:
+    """At least one phase, distinct names, and no frozen base where there is none."""
+    if not recipe.phases:
+        yield "recipe.phases", "needs at least one phase"
+    names = [phase.name for phase in recipe.phases]
+    if len(set(names)) != len(names):
+        yield "recipe.phases", f"phase names must differ, got {', '.join(names)}"
+    row = CATALOG.get(backbone.name)
+    if row and not row.pretrained and any(phase.trainable < 1 for phase in recipe.phases):
+        yield (
+            "recipe",
+            f"{recipe.name} freezes layers, but {backbone.name} has no pretrained base; use recipe={row.default_recipe}",
+        )
+
+
+def augment_fits(_: Facts, augment: Augment) -> Iterator[Problem]:
+    """Changes that leave a face to be seen."""
+    if augment.shift + augment.zoom > 0.6:
+        yield "augment", f"shift {augment.shift:g} and zoom {augment.zoom:g} together push the face out of the image"
+
+
+def device_present(facts: Facts, compute: Compute) -> Iterator[Problem]:
+    """A GPU that is asked for must be there."""
+    if compute.device == "gpu" and not facts.gpu_present:
+        yield "compute.device", "gpu was asked for, but this machine shows none; use cpu or auto"
+
+
+def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
+    """Members that exist, differ, and are at least two (an ensemble of one is none)."""
+    seen = set()
+    if len(pipeline.members) < 2:
+        yield "pipeline.members", f"an ensemble needs at least 2 members, got {len(pipeline.members)}"
+    for position, member in enumerate(pipeline.members):
+        where = f"pipeline.members[{position}]"
+        if member.backbone not in facts.backbones:
+            yield f"{where}.backbone", f"{member.backbone!r} is not known; known: {', '.join(facts.backbones)}"
+        if facts.recipes and member.recipe not in facts.recipes:
+            yield f"{where}.recipe", f"{member.recipe!r} is not known; known: {', '.join(facts.recipes)}"
+        key = (member.backbone, member.recipe, member.seed)
+        if key in seen:
+            yield where, "the same backbone, recipe and seed stand there twice"
+        seen.add(key)
+
+
+RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
+    (("dataset",), dataset_source),
+    (("dataset", "preparation"), stored_images),
+    (("backbone", "dataset", "preparation"), backbone_fits),
+    (("recipe", "backbone"), recipe_fits),
+    (("augment",), augment_fits),
+    (("compute",), device_present),
+    (("pipeline",), members_known),
+)
+"""Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""

@@ -1,0 +1,235 @@
+"""The schema: one dataclass per config node. Hydra's files must fit it; ``validate`` checks that they do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ferlab.manifest import COLOURS, ENCODINGS
+
+REQUIRED: Any = object()
+"""Default of a field that a config must give."""
+
+
+def choice(options: Sequence[str], default: Any = REQUIRED) -> Any:
+    """A field whose value is one of ``options`` (or None when that is the default)."""
+    return field(default=default, metadata={"options": tuple(options)})
+
+
+def number(low: float, high: float, default: Any = REQUIRED) -> Any:
+    """A numeric field in low..high, both included."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass
+class Synthesize:
+    """Draw ``count`` synthetic faces in the dataset's layout instead of reading ``root``; 0 = do not."""
+
+    count: int = number(0, 10_000_000, 0)
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class Dataset:
+    """Which images, read how, split how."""
+
+    name: str = REQUIRED
+    layout: str = choice(("fer2013", "fer2013-csv", "fer2013-folder", "affectnet-2021"))
+    protocol: str = choice(("official", "carved"))
+    root: str | None = None
+    val_fraction: float = number(0.01, 0.5, 0.1)
+    split_seed: int = number(0, 2**31 - 1, 0)
+    synthesize: Synthesize = field(default_factory=Synthesize)
+
+
+@dataclass
+class Preparation:
+    """How records are stored; None means the dataset's native choice."""
+
+    size_px: int | None = number(16, 1024, None)
+    colour: str | None = choice(COLOURS, None)
+    encoding: str | None = choice(ENCODINGS, None)
+    max_rejected: float = number(0.0, 1.0, 0.01)
+
+
+@dataclass
+class Compute:
+    """Where it runs. ``cores`` 0 means all; ``memory_gb`` bounds Spark's driver and the in-memory images."""
+
+    name: str = choice(("local",))
+    cores: int = number(0, 1024, 0)
+    memory_gb: float = number(1, 4096, 2)
+    device: str = choice(("auto", "cpu", "gpu"), "auto")
+
+
+@dataclass
+class Backbone:
+    """Which network, at which working size, from which weights (``imagenet``, ``none`` or a file)."""
+
+    name: str = REQUIRED
+    working_px: int | None = number(16, 1024, None)
+    weights: str = "none"
+    weights_required: bool = False
+    dropout: float = number(0.0, 0.95, 0.3)
+    width: float = number(0.1, 4.0, 1.0)
+
+
+@dataclass
+class Phase:
+    """One stage of training. ``trainable``: share of the base's layers, from the top, that learn; 0 = head only."""
+
+    name: str = REQUIRED
+    epochs: int = number(1, 10_000)
+    learning_rate: float = number(1e-8, 10.0)
+    optimizer: str = choice(("sgd", "adam", "adamw"), "adamw")
+    schedule: str = choice(("constant", "cosine", "onecycle"), "cosine")
+    warmup: float = number(0.0, 0.9, 0.1)
+    weight_decay: float = number(0.0, 1.0, 0.0)
+    trainable: float = number(0.0, 1.0, 1.0)
+
+
+@dataclass
+class Recipe:
+    """How a network is trained."""
+
+    name: str = REQUIRED
+    phases: list[Phase] = field(default_factory=list)
+    batch_size: int = number(1, 65536, 128)
+    label_smoothing: float = number(0.0, 0.9, 0.0)
+    class_weights: bool = False
+    patience: int = number(0, 10_000, 0)
+    precision: str = choice(("float32", "mixed_bfloat16", "auto"), "auto")
+    ema: float = number(0.0, 0.99999, 0.0)
+
+
+@dataclass
+class Augment:
+    """Random changes of training images. Angles in degrees, shift and zoom as shares of the image."""
+
+    name: str = REQUIRED
+    flip: bool = False
+    rotation_deg: float = number(0, 180, 0)
+    shift: float = number(0, 0.5, 0)
+    zoom: float = number(0, 0.5, 0)
+    brightness: float = number(0, 1, 0)
+    contrast: float = number(0, 1, 0)
+
+
+@dataclass
+class Debug:
+    """Limits of a debug run; 0 means no limit. ``pretrained`` false ignores ``backbone.weights``."""
+
+    name: str = choice(("none", "fast"))
+    max_steps: int = number(0, 10**9, 0)
+    max_epochs: int = number(0, 10**9, 0)
+    pretrained: bool = True
+
+
+@dataclass
+class Common:
+    """What every command has: the study (MLflow experiment) its run goes to."""
+
+    study: str = REQUIRED
+
+
+@dataclass
+class PrepareConfig(Common):
+    """``ferlab prepare``."""
+
+    dataset: Dataset = REQUIRED
+    preparation: Preparation = REQUIRED
+    compute: Compute = REQUIRED
+    debug: Debug = REQUIRED
+
+
+@dataclass
+class TrainConfig(PrepareConfig):
+    """``ferlab train``: ``resume`` is the id of an interrupted run to go on with."""
+
+    backbone: Backbone = REQUIRED
+    recipe: Recipe = REQUIRED
+    augment: Augment = REQUIRED
+    seed: int = number(0, 2**31 - 1, 0)
+    deterministic: bool = False
+    resume: str | None = None
+
+
+@dataclass
+class Combination:
+    """How members are combined: ``mean`` of probabilities, or ``weighted`` with weights fitted on validation."""
+
+    method: str = choice(("mean", "weighted"), "weighted")
+
+
+@dataclass
+class EnsembleConfig(Common):
+    """``ferlab ensemble``: the ids of at least two training runs."""
+
+    runs: list[str] = REQUIRED
+    ensemble: Combination = REQUIRED
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class Evaluation:
+    """Bootstrap of the intervals."""
+
+    resamples: int = number(100, 1_000_000, 2000)
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class EvaluateConfig(Common):
+    """``ferlab evaluate``: one run, one split."""
+
+    run: str = REQUIRED
+    split: str = choice(("validation", "test"), "test")
+    evaluation: Evaluation = REQUIRED
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class CompareConfig(Common):
+    """``ferlab compare``: the runs named, or all of ``study``."""
+
+    runs: list[str] = field(default_factory=list)
+    evaluation: Evaluation = REQUIRED
+
+
+@dataclass
+class Member:
+    """One network of a pipeline."""
+
+    backbone: str = REQUIRED
+    recipe: str = REQUIRED
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class Pipeline:
+    """The networks a pipeline trains."""
+
+    members: list[Member] = REQUIRED
+
+
+@dataclass
+class PipelineConfig(PrepareConfig):
+    """``ferlab pipeline``."""
+
+    pipeline: Pipeline = REQUIRED
+    augment: Augment = REQUIRED
+    ensemble: Combination = REQUIRED
+    evaluation: Evaluation = REQUIRED
+    deterministic: bool = False
+
+
+@dataclass
+class DoctorConfig:
+    """``ferlab doctor`` has no settings."""
+
+
+@dataclass
+class UiConfig:
+    """``ferlab ui``."""
+
+    host: str = "127.0.0.1"
+    port: int = number(1, 65535, 5000)

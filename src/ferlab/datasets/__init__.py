@@ -1,0 +1,1 @@
+"""Datasets: one reader each, splits, and the catalog that names them."""

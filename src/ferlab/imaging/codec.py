@@ -1,0 +1,98 @@
+"""Image bytes to pixels and back (OpenCV), with reasons instead of silently damaged pictures."""
+
+import cv2
+import numpy as np
+
+from ferlab.manifest import ENCODINGS
+
+JPEG_QUALITY = 95
+MAX_PIXELS = 100_000_000
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message is the reason that goes into the rejection list."""
+
+
+def decode(data: bytes, colour: str) -> np.ndarray:
+    """Decode an image file into uint8 pixels, (h, w) for gray or (h, w, 3) RGB, EXIF orientation applied.
+
+    Raises:
+        ImageError: empty, cut short, too large (``MAX_PIXELS``) or not an image.
+    """
+    if not data:
+        raise ImageError("empty file")
+    _refuse_cut(data)
+    _refuse_bomb(data)
+    try:
+        pixels = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
+        )
+    except cv2.error as error:
+        raise ImageError("not a readable image") from error
+    if pixels is None:
+        raise ImageError("not a readable image")
+    return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def square_pixels(data: bytes, colour: str) -> np.ndarray:
+    """Row-major gray bytes of a square image as pixels, (s, s) for gray or (s, s, 3) for rgb."""
+    side = round(len(data) ** 0.5)
+    if side * side != len(data):
+        message = f"{len(data)} pixels are not a square image"
+        raise ImageError(message)
+    gray = np.frombuffer(data, np.uint8).reshape(side, side)
+    return gray if colour == "gray" else np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    """Resize to (size_px, size_px[, 3]): area averaging when shrinking, bilinear when enlarging."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (size_px, size_px):
+        return pixels
+    shrinking = height > size_px or width > size_px
+    return cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def encode(pixels: np.ndarray, encoding: str) -> bytes:
+    """Pixels as the bytes of a record: ``png``, ``jpeg`` (quality 95), ``raw`` uint8 or ``float32`` in 0..1."""
+    if encoding == "raw":
+        return pixels.tobytes()
+    if encoding == "float32":
+        return (pixels.astype("<f4") / np.float32(255)).tobytes()
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    if encoding == "png":
+        return cv2.imencode(".png", stored)[1].tobytes()
+    if encoding == "jpeg":
+        return cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    message = f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}"
+    raise ValueError(message)
+
+
+def decode_record(data: bytes, encoding: str, size_px: int, colour: str) -> np.ndarray:
+    """The pixels (size_px, size_px, channels) uint8 of a record written with ``encode``."""
+    channels = 1 if colour == "gray" else 3
+    shape = (size_px, size_px, channels)
+    if encoding == "raw":
+        return np.frombuffer(data, np.uint8).reshape(shape)
+    if encoding == "float32":
+        return np.rint(np.frombuffer(data, "<f4") * 255).astype(np.uint8).reshape(shape)
+    return decode(data, colour).reshape(shape)
+
+
+def _refuse_cut(data: bytes) -> None:
+    """A decoder fills the missing part of a cut file with gray; the end markers tell."""
+    if data.startswith(b"\xff\xd8"):
+        # inside entropy-coded data FF D9 cannot occur, so an end marker after the last scan start is the end
+        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xda" not in data:
+            raise ImageError("cut JPEG file")
+    elif data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]:
+        raise ImageError("cut PNG file")
+
+
+def _refuse_bomb(data: bytes) -> None:
+    """A PNG header names its size before anything is decompressed."""
+    if data.startswith(b"\x89PNG") and len(data) > 24:
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        if width * height > MAX_PIXELS:
+            message = f"image of {width}x{height} pixels is larger than {MAX_PIXELS:,} pixels"
+            raise ImageError(message)

@@ -1,0 +1,123 @@
+"""The manifest contract: what a prepared dataset is made of, beside its shards as ``manifest.json``."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ferlab.errors import UserError
+from ferlab.storage import write_text
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+ENCODINGS = ("png", "jpeg", "raw", "float32")
+COLOURS = ("gray", "rgb")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: its split, number of samples, size in bytes and SHA-256."""
+
+    name: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A sample that was set aside, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared dataset.
+
+    ``counts`` maps split to class name to number of samples; ``class_weights`` maps class name to the weight
+    of a training sample of it (mean 1 over the training samples); ``excluded`` counts, by reason, what the
+    protocol leaves out; ``digest`` is a SHA-256 over every sample's
+    id, split, label and source pixels and over the image settings; ``request_key`` identifies the request
+    that made it (settings and listing), cheap to compute before any image is read.
+    """
+
+    dataset: str
+    protocol: str
+    taxonomy: str
+    classes: tuple[str, ...]
+    size_px: int
+    colour: str
+    encoding: str
+    counts: dict[str, dict[str, int]]
+    class_weights: dict[str, float]
+    shards: tuple[Shard, ...]
+    rejected: tuple[Rejection, ...]
+    excluded: dict[str, int]
+    digest: str
+    request_key: str
+    code_version: str
+    config: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def channels(self) -> int:
+        """1 for gray, 3 for rgb."""
+        return 1 if self.colour == "gray" else 3
+
+    @property
+    def total(self) -> int:
+        """Number of samples over all splits."""
+        return sum(shard.samples for shard in self.shards)
+
+    def split_shards(self, split: str) -> tuple[Shard, ...]:
+        """Shards of one split, in order."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json`` atomically: the folder counts as prepared from this moment."""
+        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a prepared dataset.
+
+        Raises:
+            UserError: there is none, it is damaged, or another schema version wrote it.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            message = f"{folder}: no {MANIFEST_NAME} there. Run `ferlab prepare` for this dataset first."
+            raise UserError(message) from error
+        except (OSError, ValueError) as error:
+            message = f"{path}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
+            raise UserError(message) from error
+        if data.get("schema_version") != SCHEMA_VERSION:
+            message = (
+                f"{path}: schema version {data.get('schema_version')}, this ferlab reads {SCHEMA_VERSION}. "
+                "Remove the folder and run `ferlab prepare` again."
+            )
+            raise UserError(message)
+        data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
+        data["rejected"] = tuple(Rejection(**item) for item in data["rejected"])
+        data["classes"] = tuple(data["classes"])
+        return cls(**data)
+
+
+def load_complete(folder: Path, request_key: str) -> Manifest | None:
+    """The manifest when this request is prepared in ``folder`` and every shard is there in full size."""
+    if not (folder / MANIFEST_NAME).exists():
+        return None
+    manifest = Manifest.load(folder)
+    if manifest.request_key != request_key:
+        return None
+    for shard in manifest.shards:
+        file = folder / shard.name
+        if not file.is_file() or file.stat().st_size != shard.bytes:
+            return None
+    return manifest

@@ -1,0 +1,1 @@
+"""Networks: the registry's plain data, builders, heads and the ensemble as one model."""

@@ -1,0 +1,110 @@
+"""The predictions contract: class probabilities of one model on one split, as Parquet that explains itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ferlab.errors import UserError
+from ferlab.storage import atomic_path
+
+SUM_TOLERANCE = 1e-3
+METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities (n, len(classes)) of the samples ``ids`` with true ``labels`` (n,), indices into ``classes``."""
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    split: str
+    taxonomy: str
+    protocol: str
+    dataset_digest: str
+    run_id: str
+
+    def __post_init__(self) -> None:
+        where = f"predictions of run {self.run_id} on {self.split}"
+        problem = _problem(self.ids, self.labels, self.probabilities, self.classes)
+        if problem:
+            message = f"{where}: {problem}."
+            raise UserError(message)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Most probable class of each sample (n,), the first on ties."""
+        return self.probabilities.argmax(axis=1)
+
+    def ordered_by_id(self) -> "Predictions":
+        """The same predictions with samples sorted by id, so that members line up."""
+        order = np.argsort(np.asarray(self.ids))
+        return Predictions(
+            ids=tuple(self.ids[i] for i in order),
+            labels=self.labels[order],
+            probabilities=self.probabilities[order],
+            classes=self.classes,
+            **{key: getattr(self, key) for key in METADATA},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write Parquet: id, label, then one float column ``p_<class>`` per class; the rest in the metadata."""
+        columns: dict[str, pa.Array] = {
+            "id": pa.array(self.ids),
+            "label": pa.array([self.classes[i] for i in self.labels]),
+        }
+        for index, name in enumerate(self.classes):
+            columns[f"p_{name}"] = pa.array(self.probabilities[:, index].astype(np.float32))
+        metadata = {f"ferlab.{key}": str(getattr(self, key)) for key in METADATA}
+        table = pa.table(columns).replace_schema_metadata(metadata)
+        with atomic_path(path) as partial:
+            pq.write_table(table, partial, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read and check a file that ``save`` wrote.
+
+        Raises:
+            UserError: not such a file, NaN, probabilities that do not sum to 1, duplicate ids.
+        """
+        try:
+            table = pq.read_table(path)
+            stored = table.schema.metadata or {}
+            metadata = {key: stored[f"ferlab.{key}".encode()].decode() for key in METADATA}
+        except (OSError, pa.ArrowException, KeyError) as error:
+            message = f"{path}: not a predictions file of ferlab ({type(error).__name__}: {error})."
+            raise UserError(message) from error
+        classes = tuple(name[2:] for name in table.column_names if name.startswith("p_"))
+        label_of = {name: index for index, name in enumerate(classes)}
+        return cls(
+            ids=tuple(table["id"].to_pylist()),
+            labels=np.array([label_of[name] for name in table["label"].to_pylist()], dtype=np.int64),
+            probabilities=np.column_stack([table[f"p_{name}"].to_numpy() for name in classes]).astype(np.float64),
+            classes=classes,
+            **metadata,
+        )
+
+
+def _problem(ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """What is wrong with these columns, or an empty string."""
+    if probabilities.shape != (len(ids), len(classes)) or labels.shape != (len(ids),):
+        return f"shapes disagree: {len(ids)} ids, labels {labels.shape}, probabilities {probabilities.shape}"
+    if not len(ids):
+        return "there are no samples"
+    if len(set(ids)) != len(ids):
+        return "sample ids occur more than once"
+    if not np.isfinite(probabilities).all():
+        return f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} rows hold NaN or infinite probabilities"
+    if (probabilities < 0).any() or np.abs(probabilities.sum(axis=1) - 1).max() > SUM_TOLERANCE:
+        return "probabilities are negative or do not sum to 1"
+    if labels.min() < 0 or labels.max() >= len(classes):
+        return f"labels must lie in 0..{len(classes) - 1}"
+    return ""

@@ -1,0 +1,1 @@
+"""Preparation: from raw images to TFRecord shards and a manifest, with Spark."""

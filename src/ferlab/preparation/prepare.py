@@ -1,0 +1,194 @@
+"""``prepare``: raw images to a prepared dataset, at once when it is already there."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ferlab import __version__
+from ferlab.datasets.catalog import Layout
+from ferlab.datasets.listing import Listing, Source
+from ferlab.errors import UserError
+from ferlab.manifest import Manifest, Rejection, Shard, load_complete
+from ferlab.preparation.class_weights import inverse_frequency
+from ferlab.preparation.shards import ImageSettings, ShardJob, assign_shards
+from ferlab.preparation.spark import spark_session, write_shards
+from ferlab.samples import SPLITS, TRAIN
+from ferlab.storage import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
+
+KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides what the prepared dataset will be."""
+
+    dataset: str
+    layout: Layout
+    source: Source
+    protocol: str
+    val_fraction: float
+    split_seed: int
+    settings: ImageSettings
+
+    def key(self) -> str:
+        """SHA-256 over the settings and the listing of the source files (names, sizes, times)."""
+        parts = {
+            "dataset": self.dataset,
+            "layout": asdict(self.layout),
+            "root": str(self.source.root),
+            "protocol": self.protocol,
+            "val_fraction": self.val_fraction,
+            "split_seed": self.split_seed,
+            "settings": asdict(self.settings),
+            "files": self.source.signature(),
+            "version": __version__,
+        }
+        return sha256_of_text(json.dumps(parts, sort_keys=True))
+
+    @property
+    def protocol_id(self) -> str:
+        """Dataset and protocol, as recorded with every result: ``fer2013/carved``."""
+        return f"{self.dataset}/{self.protocol}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome: where it is, its manifest, and what it cost (zero when it was already there)."""
+
+    folder: Path
+    manifest: Manifest
+    reused: bool
+    seconds: float = 0.0
+    images_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Spark may use on this machine; ``cores`` 0 means all."""
+
+    cores: int
+    memory_gb: float
+
+
+def prepared_folder(prepared_root: Path, request: Request) -> Path:
+    """Where this request's shards live below ``prepared_root``."""
+    return prepared_root / f"{request.dataset}-{request.protocol}-{request.key()[:KEY_LENGTH]}"
+
+
+def prepare(
+    request: Request,
+    prepared_root: Path,
+    resources: Resources,
+    max_rejected: float,
+    config: dict[str, Any],
+    on_progress: Callable[[int, int], None],
+) -> Prepared:
+    """Prepare ``request`` below ``prepared_root``, or find it there. Safe to call from many processes at once.
+
+    Raises:
+        UserError: unreadable or unfit source, more than ``max_rejected`` of the samples unusable, full disk.
+    """
+    folder = prepared_folder(prepared_root, request)
+    key = request.key()
+    with exclusive(folder.with_name(folder.name + ".lock")):
+        found = load_complete(folder, key)
+        if found:
+            return Prepared(folder, found, reused=True)
+        remove_folder(folder)
+        started = time.monotonic()
+        try:
+            listing = request.layout.read(request.source, request.protocol, request.val_fraction, request.split_seed)
+            results = _run_spark(request, listing, folder, resources, on_progress)
+            manifest = _manifest(request, listing, results, key, config)
+            _refuse_bad_share(manifest, max_rejected, request.source.root)
+            manifest.save(folder)
+        except BaseException:
+            remove_folder(folder)
+            raise
+    return Prepared(folder, manifest, False, time.monotonic() - started, _steady_rate(results))
+
+
+def _run_spark(
+    request: Request,
+    listing: Listing,
+    folder: Path,
+    resources: Resources,
+    on_progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    table = assign_shards(listing.table, request.settings.size_px)
+    names = sorted(set(table["shard"].to_pylist()))
+    rows = folder / "listing.parquet"
+    with writing_errors(folder):
+        folder.mkdir(parents=True)
+    with atomic_path(rows) as partial:
+        pq.write_table(table, partial, row_group_size=4096)
+    scratch = folder.with_name(folder.name + ".spark")
+    job = ShardJob(str(folder), request.settings)
+    with spark_session(resources.cores, resources.memory_gb, scratch) as session:
+        results = write_shards(session, rows, job, len(names), on_progress)
+    rows.unlink()
+    written = [row["name"] for row in results]
+    if sorted(written) != names:
+        message = f"{folder}: Spark returned {len(written)} shards for {len(names)}; please report this."
+        raise RuntimeError(message)
+    return sorted(results, key=lambda row: row["name"])
+
+
+def _manifest(
+    request: Request, listing: Listing, results: list[dict[str, Any]], key: str, config: dict[str, Any]
+) -> Manifest:
+    classes = listing.taxonomy.classes
+    counts = _counts(results, classes)
+    rejected = [*listing.rejected]
+    for row in results:
+        rejected += [Rejection(*pair) for pair in json.loads(row["rejected"])]
+    settings = asdict(request.settings)
+    return Manifest(
+        dataset=request.dataset,
+        protocol=request.protocol_id,
+        taxonomy=listing.taxonomy.name,
+        classes=classes,
+        **settings,
+        counts=counts,
+        class_weights=inverse_frequency(counts[TRAIN]),
+        shards=tuple(Shard(**{name: row[name] for name in Shard.__dataclass_fields__}) for row in results),
+        rejected=tuple(sorted(rejected, key=lambda item: item.id)),
+        excluded=listing.excluded,
+        digest=sha256_of_text(json.dumps([settings, list(classes), [row["content"] for row in results]])),
+        request_key=key,
+        code_version=__version__,
+        config=config,
+        source=str(request.source.root),
+    )
+
+
+def _counts(results: list[dict[str, Any]], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    totals: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
+    for row in results:
+        totals[row["split"]].update({int(label): count for label, count in json.loads(row["counts"]).items()})
+    return {split: {name: totals[split][i] for i, name in enumerate(classes)} for split in SPLITS}
+
+
+def _refuse_bad_share(manifest: Manifest, max_rejected: float, root: Path) -> None:
+    total = manifest.total + len(manifest.rejected)
+    if len(manifest.rejected) > max_rejected * total:
+        reasons = Counter(item.reason for item in manifest.rejected).most_common(5)
+        listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+        message = (
+            f"{root}: {len(manifest.rejected)} of {total} images cannot be used ({listed}), first: "
+            f"{manifest.rejected[0].id}. Mend them, or allow a larger share with preparation.max_rejected."
+        )
+        raise UserError(message)
+
+
+def _steady_rate(results: list[dict[str, Any]]) -> float:
+    """Images per second between the first and the last moment at which a shard was being written."""
+    span = max(row["ended_s"] for row in results) - min(row["started_s"] for row in results)
+    return sum(row["samples"] for row in results) / max(span, 1e-9)
+

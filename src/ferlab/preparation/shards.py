@@ -1,0 +1,140 @@
+"""The executors' work: raw samples in, finished shards out. No TensorFlow, no Spark imports."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ferlab.imaging.codec import ImageError, decode, encode, resize, square_pixels
+from ferlab.records.example import encode_example
+from ferlab.records.tfrecord import ShardWriter
+from ferlab.samples import SPLITS, hash_fraction, pixel_digest
+
+SHARDS_PER_SPLIT = 16
+IMAGES_PER_SHARD = {48: 20_000, 224: 4_000}
+ORDER_BITS = 52
+
+RESULT_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("split", pa.string()),
+        ("samples", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("content", pa.string()),
+        ("counts", pa.string()),
+        ("rejected", pa.string()),
+        ("started_s", pa.float64()),
+        ("ended_s", pa.float64()),
+    ]
+)
+"""One row a shard; ``counts`` (label -> samples) and ``rejected`` ([id, reason] pairs) are JSON."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What every record of a prepared dataset has in common."""
+
+    size_px: int
+    colour: str
+    encoding: str
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Called by Spark on the sorted samples of some shards; ``folder`` is where the shards go."""
+
+    folder: str
+    settings: ImageSettings
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write each shard that the sorted rows belong to; yield one result row a shard."""
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for name, samples in groupby(rows, key=lambda row: row["shard"]):
+            yield pa.RecordBatch.from_pylist([self._write(name, samples)], schema=RESULT_SCHEMA)
+
+    def _write(self, name: str, samples: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        started = time.time()
+        counts: Counter[int] = Counter()
+        rejected: list[tuple[str, str]] = []
+        content = hashlib.sha256()
+        split = name.split("-")[0]
+        with ShardWriter(Path(self.folder) / name) as writer:
+            for sample in samples:
+                try:
+                    payload, digest = make_record(sample, self.settings)
+                except ImageError as error:
+                    rejected.append((sample["id"], str(error)))
+                    continue
+                writer.write(payload)
+                counts[sample["label"]] += 1
+                content.update(f"{sample['id']}\t{split}\t{sample['label']}\t{digest.hex()}\n".encode())
+        return {
+            "name": name,
+            "split": split,
+            "samples": writer.samples,
+            "bytes": writer.bytes,
+            "sha256": writer.sha256,
+            "content": content.hexdigest(),
+            "counts": json.dumps(counts),
+            "rejected": json.dumps(rejected),
+            "started_s": started,
+            "ended_s": time.time(),
+        }
+
+
+def make_record(sample: dict[str, Any], settings: ImageSettings) -> tuple[bytes, bytes]:
+    """The serialised ``tf.train.Example`` of one sample, and the digest of its source pixels.
+
+    Raises:
+        ImageError: the image cannot be read or decoded.
+    """
+    pixels = _source_pixels(sample, settings.colour)
+    digest = pixel_digest(pixels)
+    image = encode(resize(pixels, settings.size_px), settings.encoding)
+    features: dict[str, Any] = {
+        "id": sample["id"].encode(),
+        "image": image,
+        "label": [sample["label"]],
+        "pixel_digest": digest,
+    }
+    for name in ("valence", "arousal"):
+        if sample[name] is not None:
+            features[name] = [float(sample[name])]
+    return encode_example(features), digest
+
+
+def _source_pixels(sample: dict[str, Any], colour: str) -> Any:
+    if sample["pixels"] is not None:
+        return square_pixels(sample["pixels"], colour)
+    try:
+        data = Path(sample["path"]).read_bytes()
+    except OSError as error:
+        message = f"cannot be read ({error.strerror})"
+        raise ImageError(message) from error
+    return decode(data, colour)
+
+
+def assign_shards(table: pa.Table, size_px: int) -> pa.Table:
+    """Add columns ``shard`` (file name) and ``order`` to a sample table: both from hashes of the ids alone.
+
+    The number of shards of a split depends on its number of samples only and is at least 16.
+    """
+    ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
+    per_shard = IMAGES_PER_SHARD[48] if size_px <= 96 else IMAGES_PER_SHARD[224]
+    totals = Counter(splits)
+    shards = {split: max(SHARDS_PER_SPLIT, -(-totals[split] // per_shard)) for split in SPLITS}
+    places = [hash_fraction(sample_id, 0, "shard") for sample_id in ids]
+    names = [
+        f"{split}-{int(place * shards[split]):05d}-of-{shards[split]:05d}.tfrecord"
+        for split, place in zip(splits, places, strict=True)
+    ]
+    order = pa.array([int(place * 2**ORDER_BITS) for place in places], pa.int64())
+    return table.append_column("shard", pa.array(names)).append_column("order", order)

@@ -1,0 +1,70 @@
+"""The sample contract: what every dataset reader yields and preparation consumes, as one Arrow table."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("path", pa.string()),
+        pa.field("pixels", pa.binary()),
+        pa.field("group", pa.string()),
+        pa.field("valence", pa.float32()),
+        pa.field("arousal", pa.float32()),
+    ]
+)
+"""One row a sample.
+
+``id``: row number or path relative to the root, unique and stable. ``label``: position in the dataset's
+taxonomy. Exactly one of ``path`` (absolute, an image file) and ``pixels`` (a square gray image, row-major
+bytes) is set. ``group``: the photo or identity that must stay on one side of a split. ``valence`` and
+``arousal`` in -1..1, null where not annotated.
+"""
+
+
+def sample_table(
+    ids: Sequence[str],
+    splits: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    *,
+    paths: Sequence[str] | None = None,
+    pixels: Sequence[bytes] | None = None,
+    valence: Sequence[float | None] | None = None,
+    arousal: Sequence[float | None] | None = None,
+) -> pa.Table:
+    """A sample table from columns; what is not given is null."""
+    columns = {
+        "id": ids,
+        "split": splits,
+        "label": np.asarray(labels, dtype=np.int32),
+        "path": paths,
+        "pixels": pixels,
+        "valence": valence,
+        "arousal": arousal,
+    }
+    arrays = [
+        pa.nulls(len(ids), spec.type) if columns.get(spec.name) is None else pa.array(columns[spec.name], spec.type)
+        for spec in SAMPLE_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=SAMPLE_SCHEMA)
+
+
+def hash_fraction(sample_id: str, seed: int, purpose: str) -> float:
+    """A number in [0, 1) that depends on the id, the seed and the purpose alone: the same on every machine."""
+    digest = hashlib.blake2b(f"{purpose}\0{seed}\0{sample_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def pixel_digest(pixels: np.ndarray) -> bytes:
+    """16 bytes that identify decoded pixels (uint8, any shape), so that re-encoded twins do not hide."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
