@@ -79,7 +79,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` atomically: the folder counts as prepared from this moment."""
-        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

@@ -112,9 +112,8 @@ def _apply_protocol(rows: _Rows, protocol: str, val_fraction: float, seed: int) 
 def _read_csv(path: Path) -> _Rows:
     table = _parse_csv(path)
     rows = _Rows()
-    for number, (emotion, usage, text) in enumerate(
-        zip(table["emotion"].to_pylist(), table["usage"].to_pylist(), table["pixels"], strict=True)
-    ):
+    columns = (table[name].to_pylist() for name in ("emotion", "usage", "pixels"))
+    for number, (emotion, usage, text) in enumerate(zip(*columns, strict=True)):
         label = _label(emotion, path, number)
         if usage.strip() not in USAGES:
             message = (
@@ -122,7 +121,7 @@ def _read_csv(path: Path) -> _Rows:
                 "Is the file cut short? Download it again."
             )
             raise UserError(message)
-        pixels = _pixels(text.as_py())
+        pixels = _pixels(text)
         if isinstance(pixels, str):
             rows.rejected.append(Rejection(str(number), pixels))
             continue
@@ -183,8 +182,8 @@ def _label(text: str, path: Path, number: int) -> int:
 def _pixels(text: str) -> bytes | str:
     """Row-major gray bytes, or the reason why the text is no 48x48 image."""
     try:
-        values = np.array(text.split(" "), dtype=np.int32)
-    except (ValueError, OverflowError):
+        values = np.fromstring(text, dtype=np.int32, sep=" ")
+    except ValueError:
         return "pixels are not whole numbers"
     if len(values) != PIXELS:
         return f"{len(values)} pixels, expected {PIXELS}"

@@ -201,5 +201,5 @@ def blend(first: ActionUnits, second: ActionUnits, share: float) -> ActionUnits:
 
 
 def with_units(face: Face, **intensities: float) -> Face:
-    """The same face with some action units set to the given intensities (0..1)."""
+    """Return the same face with some action units set to the given intensities (0..1)."""
     return replace(face, units=replace(face.units, **intensities))

@@ -52,13 +52,13 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, count: int = 2
 
 
 def mirrored(right_half: Sequence[Sequence[float]] | Points) -> Points:
-    """A closed outline from its right half, given from top to bottom: (2n, 2)."""
+    """Close the outline whose right half is given from top to bottom: (2n, 2)."""
     right = np.asarray(right_half, dtype=np.float64)
     return np.concatenate([right, right[::-1] * (-1.0, 1.0)])
 
 
 def clip_between(points: Points, upper: Points, lower: Points) -> Points:
-    """The points moved vertically into the opening between two curves (x of each ascending)."""
+    """Move the points vertically into the opening between two curves (x of each ascending)."""
     x = np.clip(points[:, 0], upper[0, 0], upper[-1, 0])
     top = np.interp(x, upper[:, 0], upper[:, 1])
     bottom = np.interp(x, lower[:, 0], lower[:, 1])

@@ -19,7 +19,7 @@ _DARK: Rgb = (34.0, 22.0, 22.0)
 
 
 def draw_face(face: Face, size_px: int, colour: str) -> np.ndarray:
-    """The picture of a face: uint8 (size_px, size_px) for "gray", (size_px, size_px, 3) RGB for "rgb".
+    """Draw a face: uint8 (size_px, size_px) for "gray", (size_px, size_px, 3) RGB for "rgb".
 
     The same face, size and colour give the same pixels on every run. ValueError on another colour.
     """
@@ -52,21 +52,28 @@ class _Canvas:
     pixels: np.ndarray
     unit_px: float
 
+    @property
+    def channels(self) -> int:
+        return 1 if self.image.ndim == 2 else 3
+
     def fill(self, name: str, rgb: Rgb) -> None:
-        colour = tone(rgb, 1 if self.image.ndim == 2 else 3)
-        cv2.fillPoly(self.image, [self.pixels[self.outlines.spans[name]]], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+        colour = tone(rgb, self.channels)
+        cv2.fillPoly(
+            self.image, [self.pixels[self.outlines.spans[name]]], colour, cv2.LINE_AA, _SUBPIXEL_BITS
+        )
 
     def stroke(self, name: str, rgb: Rgb, width: float, closed: bool = False) -> None:
-        """A line of ``width`` in face units."""
-        colour = tone(rgb, 1 if self.image.ndim == 2 else 3)
+        """Draw a line of ``width`` in face units."""
+        colour = tone(rgb, self.channels)
         path, thickness = self.pixels[self.outlines.spans[name]], max(1, round(width * self.unit_px))
         cv2.polylines(self.image, [path], closed, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def strands(self, light: Rgb, dark: Rgb) -> None:
-        """Locks of hair, in turn of the two colours."""
-        locks, channels = self.pixels[self.outlines.spans["strands"]].reshape(STRANDS, 3, 2), self.image.ndim
+        """Draw the locks of hair, in turn in the two colours."""
+        locks, channels = self.pixels[self.outlines.spans["strands"]].reshape(STRANDS, 3, 2), self.channels
+        thickness = max(1, round(0.02 * self.unit_px))
         for part, rgb in ((locks[::2], light), (locks[1::2], dark)):
-            colour, thickness = tone(rgb, 1 if channels == 2 else 3), max(1, round(0.02 * self.unit_px))
+            colour = tone(rgb, channels)
             cv2.polylines(self.image, list(part), False, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
@@ -155,7 +162,7 @@ def _paint_hair(canvas: _Canvas, face: Face) -> None:
     hair = face.identity.hair_rgb
     canvas.fill("hair", hair)
     canvas.stroke("hair", _mix(hair, _DARK, 0.4), 0.012, closed=True)
-    canvas.strands(_mix(hair, _WHITE, 0.14), _mix(hair, _DARK, 0.3))
+    canvas.strands(_mix(hair, _WHITE, 0.09), _mix(hair, _DARK, 0.3))
 
 
 def _paint_glasses(canvas: _Canvas) -> None:
@@ -166,7 +173,7 @@ def _paint_glasses(canvas: _Canvas) -> None:
 
 
 def _lit(canvas: _Canvas, face: Face) -> np.ndarray:
-    """The painting under the light of the picture."""
+    """Put the painting under the light of the picture."""
     shade = shade_map(face, canvas.outlines, canvas.image.shape[0] * 2 // 3)
     shade = cv2.resize(shade, canvas.image.shape[:2], interpolation=cv2.INTER_LINEAR)
     if canvas.image.ndim == 3:

@@ -70,7 +70,7 @@ def _eye(face: Face, sign: float, force: float) -> dict[str, Points]:
         "upper_lid": upper,
         "lower_lid": lower,
         "lid_crease": upper[1:-1] - (0.0, 0.02 + 0.03 * (1 - 0.7 * au.au5)),
-        "pouch": lower[2:-2] + (0.0, 0.05 - 0.015 * au.au6),
+        "pouch": lower[2:-2] - (0.0, 0.015 * au.au6 - 0.05),
     }
     for name, radius in (("iris", 0.078), ("pupil", 0.036)):
         disc = ellipse(iris_x, iris_y, radius, radius)
@@ -92,11 +92,11 @@ def _nose(face: Face) -> dict[str, Points]:
     lift = 0.035 * au.au9 + 0.015 * au.au10
     tip = 0.27 * who.nose_length - lift + 0.5 * who.mouth_height
     wide = who.nose_width * (1.0 + 0.14 * au.au9 + 0.1 * au.au12)
-    base = np.array(
-        [(-0.135, -0.05), (-0.15, 0.02), (-0.10, 0.055), (-0.05, 0.045), (0.0, 0.075), (0.05, 0.045), (0.10, 0.055)]
-        + [(0.15, 0.02), (0.135, -0.05)]
-    )
-    wrinkles = [(sign * x, y) for y in (-0.16, -0.1, -0.04) for sign, x in ((-1, 0.085), (0, 0.0), (1, 0.085))]
+    half = [(0.05, 0.045), (0.10, 0.055), (0.15, 0.02), (0.135, -0.05)]
+    base = np.array([*[(-x, y) for x, y in reversed(half)], (0.0, 0.075), *half])
+    wrinkles = [
+        (sign * x, y) for y in (-0.16, -0.1, -0.04) for sign, x in ((-1, 0.085), (0, 0.0), (1, 0.085))
+    ]
     shapes = {
         "nose_base": smooth(base * (wide, 1.0) + (0.0, tip), 3),
         "nose_tip": ellipse(0.0, tip - 0.03, 0.085 * wide, 0.07, 14),
@@ -105,7 +105,13 @@ def _nose(face: Face) -> dict[str, Points]:
     }
     for side, sign in SIDES.items():
         shapes[f"{side}_nostril"] = ellipse(sign * 0.07 * wide, tip + 0.035, 0.036 * wide, 0.018, 10)
-        flank = [(0.05, -0.14), (0.10, -0.02), (0.17 * wide, tip - 0.03), (0.13 * wide, tip + 0.05), (0.06, tip - 0.06)]
+        flank = [
+            (0.05, -0.14),
+            (0.10, -0.02),
+            (0.17 * wide, tip - 0.03),
+            (0.13 * wide, tip + 0.05),
+            (0.06, tip - 0.06),
+        ]
         shapes[f"{side}_nose_flank"] = np.array(flank) * (sign, 1.0)
     return shapes
 
@@ -146,7 +152,7 @@ def _mouth(face: Face) -> dict[str, Points]:
 
 
 def _lip_line(who: Identity, au: ActionUnits) -> Points:
-    """The line on which the lips meet, from the left to the right corner."""
+    """Line on which the lips meet, from the left to the right corner."""
     (left_x, left_y), (right_x, right_y) = (mouth_corner(who, au, sign) for sign in SIDES.values())
     share = (_ACROSS + 1.0) / 2.0
     middle = MOUTH_Y + who.mouth_height + 0.04 * au.au26 - 0.03 * au.au17 - 0.01 * au.au9 + 0.02 * au.au12
@@ -163,7 +169,11 @@ def _teeth_and_tongue(au: ActionUnits, top: Points, bottom: Points) -> dict[str,
     low_edge = bottom[3:-3] - (0.0, 0.04 + 0.03 * au.au20)
     lower_teeth = np.concatenate([bottom[3:-3], clip_between(low_edge, top, bottom)[::-1]])
     tongue = ellipse(0.5 * (top[0, 0] + top[-1, 0]), middle_bottom, 0.15, 0.45 * (middle_bottom - middle_top))
-    return {"upper_teeth": upper_teeth, "lower_teeth": lower_teeth, "tongue": clip_between(tongue, top, bottom)}
+    return {
+        "upper_teeth": upper_teeth,
+        "lower_teeth": lower_teeth,
+        "tongue": clip_between(tongue, top, bottom),
+    }
 
 
 def _mouth_folds(face: Face, line: Points) -> dict[str, Points]:
@@ -184,7 +194,7 @@ def _vertical(heights: np.ndarray) -> Points:
 
 
 def _strip(curve: Points, share: float, height: float, offset: float) -> Points:
-    """A lens of the given height along the middle ``share`` of a curve, ``offset`` below it."""
+    """Lens of the given height along the middle ``share`` of a curve, ``offset`` below it."""
     keep = np.abs(_ACROSS) <= share
     middle, half = curve[keep] + (0.0, offset), _vertical(0.5 * height * _DOME[keep])
     return np.concatenate([middle - half, (middle + half)[::-1]])

@@ -14,7 +14,9 @@ HAIRLINES = {
     "curly": (-0.14, -0.50, -0.58, -0.56, -0.58, -0.50, -0.14),
     "bun": (-0.26, -0.62, -0.74, -0.76, -0.74, -0.62, -0.26),
 }
-"""Height of the hairline from ear to ear at seven places, per style."""
+"""Height of the hairline at the seven places ``HAIRLINE_X``, from ear to ear, per style."""
+
+HAIRLINE_X = (-0.74, -0.6, -0.32, 0.0, 0.32, 0.6, 0.74)
 
 STRANDS = 18
 """Locks of hair that are drawn."""
@@ -42,13 +44,11 @@ def head_outlines(face: Face) -> dict[str, Points]:
 
 
 def _skull(face: Face) -> Points:
-    """The right half of the head, from crown to chin."""
+    """Right half of the head, from crown to chin."""
     who, au = face.identity, face.units
     jaw = who.jaw_width
-    half = np.array(
-        [(0.0, -1.0), (0.40, -0.93), (0.65, -0.66), (0.73, -0.2), (0.70, 0.2)]
-        + [(0.61 * jaw, 0.58), (0.38 * jaw, 0.88), (0.13 * jaw, 0.995)]
-    )
+    upper = [(0.0, -1.0), (0.40, -0.93), (0.65, -0.66), (0.73, -0.2), (0.70, 0.2)]
+    half = np.array([*upper, (0.61 * jaw, 0.58), (0.38 * jaw, 0.88), (0.13 * jaw, 0.995)])
     drop = 0.15 * au.au26 - 0.02 * au.au17
     half[:, 1] += np.clip(half[:, 1] - 0.1, 0.0, None) * drop / 0.9
     half[4:6, 0] += 0.02 * au.au12 + 0.015 * au.au6
@@ -81,7 +81,7 @@ def _hair(who: Identity, skull: Points) -> dict[str, Points]:
         return {}
     outer = np.array(skull[:5]) * (1.0 + VOLUME[who.hair_style], 1.0 + VOLUME[who.hair_style])
     outer[-1] = (outer[-1, 0] - 0.02, 0.1)
-    edge = np.array([(x, y) for x, y in zip((0.74, 0.6, 0.32, 0.0, -0.32, -0.6, -0.74), HAIRLINES[who.hair_style][::-1])])
+    edge = np.array((HAIRLINE_X, HAIRLINES[who.hair_style])).T[::-1]
     line = smooth(edge * (who.face_width, who.face_height))
     cap = smooth(np.concatenate([outer[::-1] * (-1.0, 1.0), outer[1:]]))
     keep = cap[:, 1] < max(line[0, 1], line[-1, 1]) + 0.02
@@ -97,7 +97,7 @@ def _hair(who: Identity, skull: Points) -> dict[str, Points]:
 
 
 def _ragged(line: Points) -> Points:
-    """The hairline with a small tuft at every second point."""
+    """Hang a small tuft from every second point of the hairline."""
     tufted = line.copy()
     tufted[1:-1:2, 1] += 0.035
     return tufted
@@ -113,7 +113,7 @@ def _strands(crown: Points, hairline: Points) -> Points:
 
 
 def _curls(cap: Points) -> Points:
-    """The cap with a scalloped rim."""
+    """Scallop the rim of the cap."""
     swing = 1.0 + 0.045 * np.cos(np.arange(len(cap)) * np.pi)
     return np.asarray(cap * swing[:, None])
 
@@ -121,16 +121,31 @@ def _curls(cap: Points) -> Points:
 def _beard(who: Identity, skull: Points) -> dict[str, Points]:
     y = MOUTH_Y + who.mouth_height
     if who.beard == "moustache":
-        half = [(0.0, y - 0.17), (0.16, y - 0.14), (0.28, y - 0.02), (0.22, y - 0.02), (0.1, y - 0.06), (0.0, y - 0.05)]
+        half = [
+            (0.0, y - 0.17),
+            (0.16, y - 0.14),
+            (0.28, y - 0.02),
+            (0.22, y - 0.02),
+            (0.1, y - 0.06),
+            (0.0, y - 0.05),
+        ]
         return {"moustache": smooth(mirrored(half), 3, closed=True)}
     if who.beard == "none":
         return {}
-    jaw = skull[4:] * (0.995, 1.0) + (0.0, 0.02)
-    inner = [(0.0, y + 0.14), (0.22, y + 0.12), (0.36, y - 0.02), (0.28, y - 0.14), (0.5, y - 0.12), (0.62, 0.1)]
-    right = np.concatenate([jaw, np.array([(0.0, jaw[-1, 1])])])
-    half = np.concatenate([np.array(inner), right])
-    moustache = mirrored([(0.0, y - 0.17), (0.2, y - 0.14), (0.36, y + 0.02), (0.28, y + 0.04), (0.0, y - 0.06)])
-    return {"beard": np.concatenate([half, half[::-1] * (-1.0, 1.0)]), "moustache": moustache}
+    cheek_to_chin = skull[4:] * (0.995, 1.0) + (0.0, 0.02)
+    inner = [
+        (0.0, y + 0.14),
+        (0.22, y + 0.12),
+        (0.36, y - 0.02),
+        (0.28, y - 0.14),
+        (0.5, y - 0.12),
+        (0.62, 0.1),
+    ]
+    outline = mirrored([*inner, *cheek_to_chin.tolist(), (0.0, cheek_to_chin[-1, 1])])
+    moustache = mirrored(
+        [(0.0, y - 0.17), (0.2, y - 0.14), (0.36, y + 0.02), (0.28, y + 0.04), (0.0, y - 0.06)]
+    )
+    return {"beard": outline, "moustache": moustache}
 
 
 def _glasses(who: Identity) -> dict[str, Points]:
@@ -138,7 +153,7 @@ def _glasses(who: Identity) -> dict[str, Points]:
     corners = np.array([(-0.2, -0.13), (0.0, -0.155), (0.21, -0.13), (0.2, 0.07), (0.0, 0.15), (-0.18, 0.08)])
     for side, sign in SIDES.items():
         x = EYE_X * who.eye_spacing
-        shapes[f"{side}_glass"] = smooth((corners + (x, EYE_Y + 0.02)) * (sign, 1.0), 3, closed=True)
+        shapes[f"{side}_glass"] = smooth((corners - (-x, -EYE_Y - 0.02)) * (sign, 1.0), 3, closed=True)
         temple = [(x + 0.21, EYE_Y - 0.08), (0.72 * who.face_width, EYE_Y - 0.1)]
         shapes[f"{side}_temple"] = np.array(temple) * (sign, 1.0)
     shapes["bridge"] = smooth([(-0.12, EYE_Y), (0.0, EYE_Y - 0.03), (0.12, EYE_Y)])

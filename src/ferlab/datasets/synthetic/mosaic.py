@@ -10,10 +10,10 @@ from ferlab.emotions import FER2013
 
 
 def mosaic(seed: int, per_category: int, size_px: int, colour: str) -> np.ndarray:
-    """The first ``per_category`` faces of each category, as sampled: no picking.
+    """Draw the first ``per_category`` faces of each category, as sampled: no picking.
 
-    uint8 (7 * size_px, width) for "gray", (7 * size_px, width, 3) RGB for "rgb"; the category's name stands at
-    the left of its row.
+    uint8 (7 * size_px, width) for "gray", (7 * size_px, width, 3) RGB for "rgb"; the category's name
+    stands at the left of its row.
     """
     rows = []
     for category, faces in _first_faces(seed, per_category).items():

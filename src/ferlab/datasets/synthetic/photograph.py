@@ -10,17 +10,19 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def tone(rgb: Rgb, channels: int) -> tuple[float, ...]:
-    """A colour as OpenCV draws it on an image of 1 or 3 channels."""
+    """Give a colour as OpenCV draws it on an image of 1 or 3 channels."""
     if channels == 3:
         return rgb
     return (sum(weight * value for weight, value in zip(LUMINANCE, rgb, strict=True)),)
 
 
 def backdrop(capture: Capture, size_px: int, channels: int) -> np.ndarray:
-    """A blurred room behind the face: uint8 (size_px, size_px, channels) or (size_px, size_px)."""
+    """Paint a blurred room behind the face: uint8 (size_px, size_px, channels) or (size_px, size_px)."""
     rng = np.random.default_rng(capture.grain_seed)
     colour = np.asarray(tone(capture.background_rgb, channels))
-    patches = np.clip(colour + rng.normal(0.0, 28.0, (4, 4, 1)) + rng.normal(0.0, 6.0, (4, 4, channels)), 0, 255)
+    patches = np.clip(
+        colour + rng.normal(0.0, 28.0, (4, 4, 1)) + rng.normal(0.0, 6.0, (4, 4, channels)), 0, 255
+    )
     room = cv2.resize(patches.astype(np.uint8), (size_px, size_px), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(room)
 

@@ -58,10 +58,10 @@ IRIS_RGB: tuple[Rgb, ...] = ((84, 56, 36), (58, 40, 30), (104, 88, 50), (84, 116
 
 
 def sample_face(seed: int, index: int) -> Face:
-    """The face number ``index`` (>= 0) of the population ``seed`` (>= 0).
+    """Draw the face number ``index`` (>= 0) of the population ``seed`` (>= 0).
 
     Nothing else is drawn from, so any worker may draw any subset in any order. Categories follow a golden
-    ratio sequence over the index: every 55 consecutive faces hold each category, at shares close to
+    ratio sequence over the index: every 34 consecutive faces hold each category, at shares close to
     ``CLASS_SHARES``.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
@@ -86,25 +86,25 @@ def _category(seed: int, index: int) -> str:
         place -= share
         if place < 0:
             return category
-    return next(reversed(CLASS_SHARES))
+    return tuple(CLASS_SHARES)[-1]  # the shares may sum to a hair below 1
 
 
 def _strength(rng: np.random.Generator) -> float:
-    """Expression intensity in 0.1..1: mostly clear, with a tail of hardly visible ones."""
-    return float(0.1 + 0.9 * rng.beta(2.2, 1.3))
+    """Expression intensity in 0.15..1: mostly clear, with a tail of hardly visible ones."""
+    return float(0.15 + 0.85 * rng.beta(2.6, 1.2))
 
 
 def _units(rng: np.random.Generator, category: str, strength: float) -> ActionUnits:
-    """The category's action units, each with its own intensity, plus what any face does besides."""
+    """Draw the category's action units, each with its own intensity, plus what any face does besides."""
     goal = _variant(rng, category)
     if rng.random() < BLEND_SHARE:
         other = str(rng.choice([name for name in CLASS_SHARES if name != category]))
         goal = blend(goal, _variant(rng, other), float(rng.uniform(0.2, 0.45)))
     own = rng.normal(1.0, 0.2, len(ACTION_UNIT_NAMES))
-    stray = np.maximum(rng.normal(0.0, 0.11, len(ACTION_UNIT_NAMES)), 0.0)
+    stray = np.maximum(rng.normal(0.0, 0.08, len(ACTION_UNIT_NAMES)), 0.0)
     values = strength * own * [getattr(goal, name) for name in ACTION_UNIT_NAMES] + stray
     intensities = dict(zip(ACTION_UNIT_NAMES, np.clip(values, 0.0, 1.0).tolist(), strict=True))
-    if rng.random() < 0.2:  # speaking: the mouth opens whatever the expression
+    if rng.random() < 0.15:  # speaking: the mouth opens whatever the expression
         intensities["au25"] = max(intensities["au25"], float(rng.uniform(0.2, 0.8)))
         intensities["au26"] = max(intensities["au26"], float(rng.uniform(0.0, 0.4)))
     return ActionUnits(**intensities)
@@ -128,7 +128,9 @@ def _identity(rng: np.random.Generator, tone: float) -> Identity:
         iris_rgb=_jitter(rng, IRIS_RGB[int(rng.integers(len(IRIS_RGB) if tone < 0.5 else 2))], 6),
         lip_rgb=_lips(rng, skin),
         clothes_rgb=_any_rgb(rng, 40, 210),
-        hair_style=HAIR_STYLES[int(rng.choice(len(HAIR_STYLES), p=(0.08, 0.24, 0.18, 0.14, 0.18, 0.1, 0.08)))],
+        hair_style=HAIR_STYLES[
+            int(rng.choice(len(HAIR_STYLES), p=(0.08, 0.24, 0.18, 0.14, 0.18, 0.1, 0.08)))
+        ],
         beard=BEARDS[int(rng.integers(1, len(BEARDS)))] if bearded else "none",
         glasses=bool(rng.random() < 0.16),
     )
@@ -154,9 +156,9 @@ def _proportions(rng: np.random.Generator) -> dict[str, Any]:
 def _resting_face(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "eye_slant": _normal(rng, 0.0, 0.015),
-        "brow_height": _normal(rng, 0.0, 0.025),
+        "brow_height": _normal(rng, 0.0, 0.018),
         "mouth_height": _normal(rng, 0.0, 0.02),
-        "mouth_curve": _normal(rng, 0.0, 0.018),
+        "mouth_curve": _normal(rng, 0.0, 0.014),
         "lid_droop": _normal(rng, 0.0, 0.1),
         "lip_part": max(0.0, _normal(rng, -0.01, 0.015)),
         "asymmetry": _normal(rng, 0.0, 0.13),
@@ -165,12 +167,12 @@ def _resting_face(rng: np.random.Generator) -> dict[str, Any]:
 
 def _pose(rng: np.random.Generator) -> Pose:
     return Pose(
-        roll=_normal(rng, 0.0, 7.0),
-        yaw=_normal(rng, 0.0, 11.0),
-        pitch=_normal(rng, 0.0, 6.0),
-        shift_x=_normal(rng, 0.0, 0.028),
-        shift_y=_normal(rng, 0.0, 0.028),
-        scale=_normal(rng, 1.03, 0.06),
+        roll=_normal(rng, 0.0, 4.5),
+        yaw=_normal(rng, 0.0, 8.0),
+        pitch=_normal(rng, 0.0, 4.0),
+        shift_x=_normal(rng, 0.0, 0.016),
+        shift_y=_normal(rng, 0.0, 0.016),
+        scale=_normal(rng, 1.12, 0.045),
         gaze_x=_normal(rng, 0.0, 0.35),
         gaze_y=_normal(rng, 0.0, 0.25),
     )
@@ -181,14 +183,14 @@ def _capture(rng: np.random.Generator) -> Capture:
     return Capture(
         light_x=float(np.cos(angle)),
         light_y=float(0.6 * np.sin(angle) - 0.3),
-        light_strength=float(rng.beta(2.0, 2.5)),
-        contrast=_normal(rng, 0.95, 0.13),
-        brightness=_normal(rng, 0.0, 16.0),
-        blur=float(rng.beta(1.2, 3.5) * 0.024),
-        noise=float(rng.gamma(1.6, 2.4)),
+        light_strength=float(rng.beta(2.0, 3.0)),
+        contrast=_normal(rng, 0.98, 0.11),
+        brightness=_normal(rng, 0.0, 12.0),
+        blur=float(rng.beta(1.2, 3.5) * 0.02),
+        noise=float(rng.gamma(1.6, 2.2)),
         tint=_normal(rng, 0.0, 0.4),
         background_rgb=_any_rgb(rng, 30, 230),
-        occlusion=_occlusion(rng) if rng.random() < 0.1 else None,
+        occlusion=_occlusion(rng) if rng.random() < 0.08 else None,
         grain_seed=int(rng.integers(2**31)),
     )
 
@@ -210,12 +212,12 @@ def _affect(rng: np.random.Generator, at_full_strength: float, strength: float) 
 
 
 def _normal(rng: np.random.Generator, mean: float, spread: float) -> float:
-    """A normal draw cut at 2.5 standard deviations, which keeps faces within what can be drawn."""
+    """Draw from a normal distribution cut at 2.5 deviations, so that the face can still be drawn."""
     return mean + spread * min(max(float(rng.standard_normal()), -2.5), 2.5)
 
 
 def _between(stops: tuple[Rgb, ...], place: float) -> Rgb:
-    """The colour at ``place`` in 0..1 along the stops."""
+    """Mix the colour at ``place`` in 0..1 along the stops."""
     low = min(int(place * (len(stops) - 1)), len(stops) - 2)
     share = place * (len(stops) - 1) - low
     red, green, blue = (a + (b - a) * share for a, b in zip(stops[low], stops[low + 1], strict=True))
@@ -228,7 +230,7 @@ def _jitter(rng: np.random.Generator, rgb: Rgb, spread: float) -> Rgb:
 
 
 def _any_rgb(rng: np.random.Generator, low: float, high: float) -> Rgb:
-    """A muted colour: one brightness, three small deviations."""
+    """Draw a muted colour: one brightness, three small deviations."""
     level = float(rng.uniform(low, high))
     return _jitter(rng, (level, level, level), 18)
 

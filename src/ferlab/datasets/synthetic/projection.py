@@ -80,7 +80,7 @@ def _posed(points: Points, depth: np.ndarray, pose: Pose) -> Points:
 
 
 def landmarks(face: Face, size_px: int) -> np.ndarray:
-    """The 68 points (x, y) in pixels, float64 (68, 2), in the order of iBUG 300-W (Sagonas et al. 2016)."""
+    """Find the 68 points (x, y) in pixels, float64 (68, 2), ordered as in 300-W (Sagonas et al. 2016)."""
     outlines = project(face)
     part = outlines.part
     bridge_top, bridge_tip = part("nose_ridge")[:2].mean(axis=0), part("nose_ridge")[2:].mean(axis=0)

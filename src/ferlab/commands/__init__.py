@@ -1,0 +1,1 @@
+"""One file per command: a thin Hydra main over a plain function."""

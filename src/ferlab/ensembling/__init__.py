@@ -1,0 +1,1 @@
+"""Combining trained runs over their stored predictions."""

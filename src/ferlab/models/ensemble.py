@@ -1,0 +1,22 @@
+"""An ensemble as one Keras model: raw pixels in, the weighted mean of the members' probabilities out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def ensemble_model(members: Sequence[Any], weights: Sequence[float]) -> Any:
+    """One model over ``members`` (same input shape and classes), built of Keras layers only.
+
+    ``weights`` are not negative and sum to 1.
+    """
+    import keras
+
+    image = keras.Input(members[0].input_shape[1:], dtype="uint8", name="image")
+    weighted = []
+    for position, (member, weight) in enumerate(zip(members, weights, strict=True)):
+        copy = keras.models.clone_model(member)
+        copy.set_weights(member.get_weights())
+        copy.name = f"member{position}_{member.name}"
+        weighted.append(keras.layers.Rescaling(float(weight), name=f"weight{position}")(copy(image)))
+    total = keras.layers.Add(name="probabilities")(weighted) if len(weighted) > 1 else weighted[0]
+    return keras.Model(image, total, name="ensemble")

@@ -1,0 +1,55 @@
+"""What code made a run: git commit and diff of the checkout, installed packages, the lock."""
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ferlab import __version__
+from ferlab.storage import sha256_of
+
+GIT_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class CodeState:
+    """``diff`` is empty for a clean checkout; ``commit`` is empty outside a git checkout."""
+
+    commit: str
+    diff: str
+    packages: str
+    lock_sha256: str
+
+    def tags(self) -> dict[str, str]:
+        """Tags of a run."""
+        return {
+            "ferlab.version": __version__,
+            "git.commit": self.commit or "none",
+            "git.dirty": str(bool(self.diff)).lower(),
+            "lock.sha256": self.lock_sha256 or "none",
+            "python": platform.python_version(),
+        }
+
+
+def code_state(checkout: Path) -> CodeState:
+    """The state of ``checkout`` (the folder that holds ferlab's sources) and of this environment."""
+    lock = checkout / "requirements.lock"
+    tracked = bool(_git(checkout, "ls-files", "pyproject.toml"))
+    packages = sorted({f"{item.name}=={item.version}" for item in metadata.distributions()}, key=str.lower)
+    return CodeState(
+        commit=_git(checkout, "rev-parse", "HEAD") if tracked else "",
+        diff=_git(checkout, "diff", "HEAD") if tracked else "",
+        packages="\n".join(packages) + "\n",
+        lock_sha256=sha256_of(lock) if lock.is_file() else "",
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=GIT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""

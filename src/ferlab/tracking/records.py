@@ -1,0 +1,145 @@
+"""Runs as they were recorded: finding them, their artifacts, their model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ferlab.errors import UserError
+from ferlab.tracking.run import MODEL_NAME
+
+ID_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A recorded run."""
+
+    id: str
+    name: str
+    stage: str
+    status: str
+    minutes: float
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    artifact_uri: str
+
+    def artifact(self, path: str) -> Path:
+        """A local path to an artifact; UserError when the run has none of that name."""
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=path))
+        except (MlflowException, OSError) as error:
+            message = f"run {self.id} ({self.name}): its artifact {path} is not there (deleted, or never made)."
+            raise UserError(message) from error
+
+    def config(self) -> dict[str, Any]:
+        """The composed config it was made with."""
+        loaded = yaml.safe_load(self.artifact("config.yaml").read_text(encoding="utf-8"))
+        return dict(loaded)
+
+    def load_model(self) -> Any:
+        """Its Keras model."""
+        import keras
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{self.id}/{MODEL_NAME}"))
+            return keras.saving.load_model(folder / "data" / "model.keras", compile=False)
+        except (MlflowException, OSError, ValueError) as error:
+            message = f"run {self.id} ({self.name}): its model cannot be loaded ({str(error).splitlines()[0][:150]})."
+            raise UserError(message) from error
+
+
+def find_run(reference: str) -> RunRecord:
+    """The run with that id, a unique beginning of an id (6 characters or more), or a unique name.
+
+    Raises:
+        UserError: none or several fit.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    if len(reference) == ID_LENGTH:
+        try:
+            return _record(client.get_run(reference))
+        except MlflowException:
+            pass
+    fitting = [
+        run
+        for run in _all_runs(client)
+        if (len(reference) >= 6 and run.info.run_id.startswith(reference)) or run.info.run_name == reference
+    ]
+    if len(fitting) == 1:
+        return _record(fitting[0])
+    if fitting:
+        listed = ", ".join(run.info.run_id for run in fitting[:5])
+        message = f"run={reference}: {len(fitting)} runs fit ({listed}). Name one by its id."
+    else:
+        message = f"run={reference}: no such run in this tracking store. `ferlab ui` shows the runs and their ids."
+    raise UserError(message)
+
+
+def runs_of_study(study: str, stages: tuple[str, ...]) -> list[RunRecord]:
+    """Finished runs of a study in those stages, oldest first; UserError when there is no such study."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        known = ", ".join(item.name for item in client.search_experiments()) or "none"
+        message = f"study={study}: no such study in this tracking store. There are: {known}."
+        raise UserError(message)
+    runs = [_record(run) for run in _pages(client, [experiment.experiment_id])]
+    return [run for run in runs if run.stage in stages and run.status == "FINISHED"]
+
+
+def add_tag(run_id: str, key: str, value: str) -> None:
+    """Write a tag on a recorded run."""
+    from mlflow.tracking import MlflowClient
+
+    MlflowClient().set_tag(run_id, key, value)
+
+
+def add_metrics(run_id: str, values: dict[str, float]) -> None:
+    """Write metrics on a recorded run."""
+    import mlflow
+
+    mlflow.log_metrics(values, run_id=run_id)
+
+
+def _all_runs(client: Any) -> list[Any]:
+    return _pages(client, [item.experiment_id for item in client.search_experiments()])
+
+
+def _pages(client: Any, experiments: list[str]) -> list[Any]:
+    runs, token = [], None
+    while True:
+        page = client.search_runs(
+            experiments, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _record(run: Any) -> RunRecord:
+    ended = run.info.end_time or run.info.start_time
+    return RunRecord(
+        id=run.info.run_id,
+        name=run.info.run_name,
+        stage=run.data.tags.get("ferlab.stage", ""),
+        status=run.info.status,
+        minutes=(ended - run.info.start_time) / 60_000,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        artifact_uri=run.info.artifact_uri,
+    )

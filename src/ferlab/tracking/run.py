@@ -1,0 +1,133 @@
+"""One open MLflow run: what can be written on it."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ferlab.manifest import Manifest
+
+DIGEST_LENGTH = 32
+MODEL_NAME = "model"
+MAX_PARAM = 6000
+
+
+@dataclass(frozen=True)
+class Run:
+    """An active run; all writing goes to it, whatever other runs are open."""
+
+    id: str
+    name: str
+    home: Path
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """The composed config as ``config.yaml`` and, flattened, as params (those not there yet)."""
+        import mlflow
+        import yaml
+        from mlflow.tracking import MlflowClient
+
+        self.log_text(yaml.safe_dump(dict(config), sort_keys=False), "config.yaml")
+        present = MlflowClient().get_run(self.id).data.params
+        fresh = {key: value for key, value in flatten(config).items() if key not in present}
+        mlflow.log_params(fresh, run_id=self.id)
+
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers; ``step`` is the epoch over all phases, from 1."""
+        import mlflow
+
+        mlflow.log_metrics({key: float(value) for key, value in values.items()}, step=step, run_id=self.id)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Text that can be searched for."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient()
+        for key, value in tags.items():
+            client.set_tag(self.id, key, value)
+
+    def link(self, kind: str, run_ids: Sequence[str]) -> None:
+        """Write down which runs this one was made from: ``ferlab.from.<kind>``."""
+        self.set_tags({f"ferlab.from.{kind}": ",".join(run_ids)})
+
+    def log_text(self, text: str, path: str) -> None:
+        """A text artifact."""
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient().log_text(self.id, text, path)
+
+    def log_json(self, value: Any, path: str) -> None:
+        """A JSON artifact."""
+        self.log_text(json.dumps(value, indent=1) + "\n", path)
+
+    def log_figure(self, figure: Any, path: str) -> None:
+        """A matplotlib figure as a PNG artifact."""
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient().log_figure(self.id, figure, path, save_kwargs={"dpi": 130, "bbox_inches": "tight"})
+
+    def log_file(self, file: Path, folder: str = "") -> None:
+        """Copy a file into the artifact folder ``folder``."""
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient().log_artifact(self.id, str(file), folder or None)
+
+    def log_saved(self, saver: Any, name: str, folder: str = "") -> None:
+        """Let ``saver(path)`` write a file called ``name`` and keep it as an artifact."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / name
+            saver(path)
+            self.log_file(path, folder)
+
+    def log_dataset(self, manifest: Manifest, folder: Path, context: str) -> None:
+        """The prepared dataset as a dataset input with its digest; ``context`` is the stage."""
+        import mlflow
+        from mlflow.data.dataset_source_registry import resolve_dataset_source
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import DatasetInput, InputTag
+        from mlflow.tracking import MlflowClient
+
+        source = resolve_dataset_source(folder.as_uri())
+        data = MetaDataset(source, name=manifest.protocol.replace("/", "-"), digest=manifest.digest[:DIGEST_LENGTH])
+        tag = InputTag(key=mlflow.utils.mlflow_tags.MLFLOW_DATASET_CONTEXT, value=context)
+        MlflowClient().log_inputs(self.id, [DatasetInput(data._to_mlflow_entity(), [tag])])
+        self.set_tags({"dataset.digest": manifest.digest, "dataset.protocol": manifest.protocol})
+
+    def log_model(self, model: Any, example: Any, metadata: Mapping[str, Any]) -> None:
+        """A Keras model with signature, input example and metadata (class names and so on).
+
+        ``example`` is a uint8 batch (n, size_px, size_px, channels). Must be called inside the run's block.
+        """
+        import mlflow
+        from mlflow.models import infer_signature
+
+        mlflow.keras.log_model(
+            model,
+            name=MODEL_NAME,
+            signature=infer_signature(example, model.predict(example, verbose=0)),
+            input_example=example,
+            pip_requirements=[f"{name}=={_version(name)}" for name in ("tensorflow", "keras", "numpy", "mlflow")],
+            metadata=dict(metadata),
+            save_exported_model=False,
+        )
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, str]:
+    """Nested mappings and lists as dotted keys and text values."""
+    if isinstance(config, Mapping):
+        items = config.items()
+    elif isinstance(config, list):
+        items = enumerate(config)  # type: ignore[assignment]
+    else:
+        return {prefix: str(config)[:MAX_PARAM]}
+    flat: dict[str, str] = {}
+    for key, value in items:
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import version
+
+    return version(name)

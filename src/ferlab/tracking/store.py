@@ -1,0 +1,140 @@
+"""The tracking store: one MLflow database and artifact folder under an absolute path, or the server you name."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ferlab.errors import UserError
+from ferlab.storage import exclusive, writing_errors
+from ferlab.tracking.code_state import CodeState, code_state
+from ferlab.tracking.processes import identity, is_alive
+from ferlab.tracking.run import Run
+
+SAMPLING_INTERVAL_S = 5
+
+
+@dataclass
+class Store:
+    """A connected store. The first run opened without a parent joins the run that ``mlflow run`` made, if any."""
+
+    uri: str
+    home: Path
+    code: CodeState
+    project_run: str | None = None
+    _artifacts: str | None = field(default=None, repr=False)
+
+    @contextlib.contextmanager
+    def run(
+        self, stage: str, study: str, name: str, *, parent: Run | None = None, resume: str | None = None
+    ) -> Iterator[Run]:
+        """One MLflow run around the block: FINISHED, KILLED (interrupted) or FAILED (any other exception)."""
+        import mlflow
+
+        run_id = resume
+        if run_id is None and parent is None:
+            run_id, self.project_run = self.project_run, None
+        experiment = None if run_id else self._experiment(study)
+        active = mlflow.start_run(
+            run_id=run_id,
+            experiment_id=experiment,
+            run_name=name,
+            nested=parent is not None,
+            parent_run_id=parent.id if parent else None,
+            log_system_metrics=True,
+        )
+        run = Run(active.info.run_id, name, Path(self.home))
+        status = "FAILED"
+        try:
+            run.set_tags({"ferlab.stage": stage, "mlflow.runName": name, **identity(), **self.code.tags()})
+            if resume:
+                run.set_tags({"ferlab.error": ""})
+            run.log_text(self.code.packages, "code/packages.txt")
+            if self.code.diff:
+                run.log_text(self.code.diff, "code/diff.patch")
+            yield run
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                text = str(error).splitlines() or [""]
+                run.set_tags({"ferlab.error": f"{type(error).__name__}: {text[0]}"[:4000]})
+            raise
+        finally:
+            with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():
+                mlflow.end_run(status)
+
+    def _experiment(self, study: str) -> str:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        found = mlflow.get_experiment_by_name(study)
+        if found is None:
+            with exclusive(self.home / "mlflow.lock"):
+                found = mlflow.get_experiment_by_name(study)
+                try:
+                    if found is None:
+                        return str(mlflow.create_experiment(study, artifact_location=self._artifacts))
+                except MlflowException as error:
+                    message = f"study={study}: {str(error).splitlines()[0]}"
+                    raise UserError(message) from error
+        if found.lifecycle_stage == "deleted":
+            message = f"study={study}: this MLflow experiment is deleted. Restore it, or choose another study."
+            raise UserError(message)
+        return str(found.experiment_id)
+
+
+def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store:
+    """Open the store: ``MLFLOW_TRACKING_URI`` when set, else SQLite under ``home``. Closes runs left by dead processes.
+
+    Raises:
+        UserError: the store cannot be reached or written.
+    """
+    quiet()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = chosen or f"sqlite:///{home / 'mlflow.db'}"
+    with writing_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_system_metrics_sampling_interval(SAMPLING_INTERVAL_S)
+    try:
+        with exclusive(home / "mlflow.lock"):
+            client = MlflowClient()
+            client.search_experiments(max_results=1)
+        _close_orphans(client)
+    except (MlflowException, OSError) as error:
+        message = f"tracking store {uri}: cannot be opened ({str(error).splitlines()[0][:200]})."
+        raise UserError(message) from error
+    artifacts = None if chosen else (home / "artifacts").as_uri()
+    return Store(uri, home, code_state(checkout), project_run, artifacts)
+
+
+def quiet() -> None:
+    """MLflow and its database layer talk at start-up; keep their warnings only."""
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
+
+
+def _close_orphans(client: Any) -> None:
+    """End runs of this host that are RUNNING although their process is gone."""
+    host = identity()["ferlab.host"]
+    experiments = [item.experiment_id for item in client.search_experiments()]
+    running = client.search_runs(
+        experiments, filter_string=f"attributes.status = 'RUNNING' and tags.\"ferlab.host\" = '{host}'", max_results=1000
+    )
+    for run in running:
+        tags = run.data.tags
+        if not is_alive(tags.get("ferlab.pid", ""), tags.get("ferlab.process_started", "")):
+            client.set_tag(run.info.run_id, "ferlab.error", "the process was killed; closed by a later command")
+            client.set_terminated(run.info.run_id, "KILLED")

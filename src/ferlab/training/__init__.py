@@ -1,0 +1,1 @@
+"""Training: inputs, augmentation, schedules, phases, checkpoints."""
