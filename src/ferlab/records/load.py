@@ -1,5 +1,6 @@
-"""A prepared split as arrays: for sets that fit into memory, without TensorFlow."""
+"""Samples of a prepared split, decoded, without TensorFlow: one by one, or as arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from ferlab.records.tfrecord import read_records
 
 
 @dataclass(frozen=True)
+class StoredSample:
+    """``pixels`` uint8 (size_px, size_px, channels); ``label`` is a position in the manifest's classes."""
+
+    id: str
+    label: int
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
 class SplitArrays:
     """``images`` uint8 (n, size_px, size_px, channels), ``labels`` int32 (n,), ``ids`` (n,)."""
 
@@ -20,8 +30,34 @@ class SplitArrays:
     images: np.ndarray
     labels: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.ids)
+
+def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[StoredSample]:
+    """Every sample of a split in the order of its shards, checksums verified.
+
+    Raises:
+        UserError: the split is empty, or a shard is missing or damaged.
+    """
+    shards = manifest.split_shards(split)
+    if not sum(shard.samples for shard in shards):
+        message = f"{folder}: its {split} split is empty."
+        raise UserError(message)
+    for shard in shards:
+        try:
+            for payload in read_records(folder / shard.name):
+                row = decode_example(payload)
+                yield StoredSample(
+                    id=bytes(row["id"]).decode(),  # type: ignore[arg-type]
+                    label=int(row["label"][0]),
+                    pixels=decode_record(
+                        bytes(row["image"]),  # type: ignore[arg-type]
+                        manifest.encoding,
+                        manifest.size_px,
+                        manifest.colour,
+                    ),
+                )
+        except (OSError, ImageError, IndexError, KeyError) as error:
+            message = f"{folder / shard.name}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
+            raise UserError(message) from error
 
 
 def split_bytes(manifest: Manifest, split: str) -> int:
@@ -30,29 +66,12 @@ def split_bytes(manifest: Manifest, split: str) -> int:
 
 
 def load_split(folder: Path, manifest: Manifest, split: str) -> SplitArrays:
-    """Read all shards of a split, in order, checksums verified.
-
-    Raises:
-        UserError: a shard is missing or damaged, or the split is empty.
-    """
-    shards = manifest.split_shards(split)
-    total = sum(shard.samples for shard in shards)
-    if not total:
-        message = f"{folder}: its {split} split is empty."
-        raise UserError(message)
+    """All samples of a split in memory; errors as ``read_samples``."""
+    total = sum(shard.samples for shard in manifest.split_shards(split))
     images = np.empty((total, manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
     labels = np.empty(total, np.int32)
-    ids: list[str] = []
-    for shard in shards:
-        try:
-            for payload in read_records(folder / shard.name):
-                features = decode_example(payload)
-                images[len(ids)] = decode_record(
-                    features["image"], manifest.encoding, manifest.size_px, manifest.colour  # type: ignore[arg-type]
-                )
-                labels[len(ids)] = features["label"][0]
-                ids.append(features["id"].decode())  # type: ignore[union-attr]
-        except (OSError, ImageError, IndexError, KeyError) as error:
-            message = f"{folder / shard.name}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
-            raise UserError(message) from error
+    ids = []
+    for position, sample in enumerate(read_samples(folder, manifest, split)):
+        images[position], labels[position] = sample.pixels, sample.label
+        ids.append(sample.id)
     return SplitArrays(tuple(ids), images, labels)

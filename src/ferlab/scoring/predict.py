@@ -1,17 +1,16 @@
 """Class probabilities of a model over a prepared split."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.imaging.codec import decode_record
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
-from ferlab.records.example import decode_example
-from ferlab.records.tfrecord import read_records
+from ferlab.records.load import StoredSample, read_samples
 
 BATCH = 256
 """Images a step: one fixed size, so that the arithmetic is the same for every split."""
@@ -40,15 +39,12 @@ def predict_split(
     ids: list[str] = []
     labels: list[int] = []
     probabilities = []
-    for batch in _batches(folder, manifest, split):
-        ids += [row[0] for row in batch]
-        labels += [row[1] for row in batch]
-        images = np.stack([row[2] for row in batch])
+    for batch in _batches(read_samples(folder, manifest, split)):
+        ids += [sample.id for sample in batch]
+        labels += [sample.label for sample in batch]
+        images = np.stack([sample.pixels for sample in batch])
         probabilities.append(np.asarray(model.predict_on_batch(images), np.float64))
         on_progress(len(ids))
-    if not ids:
-        message = f"{folder}: its {split} split is empty."
-        raise UserError(message)
     return Predictions(
         ids=tuple(ids),
         labels=np.array(labels, np.int64),
@@ -62,19 +58,6 @@ def predict_split(
     )
 
 
-def _batches(folder: Path, manifest: Manifest, split: str) -> Iterator[list[tuple[str, int, np.ndarray]]]:
-    batch = []
-    for shard in manifest.split_shards(split):
-        try:
-            for payload in read_records(folder / shard.name):
-                row = decode_example(payload)
-                pixels = decode_record(row["image"], manifest.encoding, manifest.size_px, manifest.colour)  # type: ignore[arg-type]
-                batch.append((row["id"].decode(), int(row["label"][0]), pixels))  # type: ignore[union-attr,arg-type]
-                if len(batch) == BATCH:
-                    yield batch
-                    batch = []
-        except FileNotFoundError as error:
-            message = f"{folder / shard.name}: is missing. Remove the folder and run `ferlab prepare` again."
-            raise UserError(message) from error
-    if batch:
+def _batches(samples: Iterator[StoredSample]) -> Iterator[list[StoredSample]]:
+    while batch := list(islice(samples, BATCH)):
         yield batch

@@ -46,14 +46,14 @@ class Batches:
             )
             raise UserError(message)
         self.steps_per_epoch = min(steps, spec.max_steps) if spec.max_steps else steps
-        self._train = load_split(folder, manifest, TRAIN) if self.in_memory else None
+        self._images, self._labels = self._load_train() if self.in_memory else (None, None)
 
     def training(self, first_epoch: int, last_epoch: int, augment: Callable[[Any, Any], Any]) -> Any:
         """A dataset of epochs ``first_epoch`` to ``last_epoch`` (exclusive), ``steps_per_epoch`` batches each."""
         import tensorflow as tf
 
         epochs = tf.data.Dataset.range(first_epoch, last_epoch)
-        source = self._from_memory if self._train else self._from_shards
+        source = self._from_memory if self.in_memory else self._from_shards
         batches = epochs.flat_map(source)
 
         def finish(epoch: Any, step: Any, images: Any, labels: Any) -> Any:
@@ -76,10 +76,16 @@ class Batches:
         batches = rows.batch(self.spec.batch_size)
         return batches.map(lambda images, labels: (images, self._one_hot(labels))).prefetch(2)
 
+    def _load_train(self) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        split = load_split(self.folder, self.manifest, TRAIN)
+        return tf.constant(split.images), tf.constant(split.labels)
+
     def _from_memory(self, epoch: Any) -> Any:
         import tensorflow as tf
 
-        images, labels = tf.constant(self._train.images), tf.constant(self._train.labels)  # type: ignore[union-attr]
+        images, labels = self._images, self._labels
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(self.train_count), seed)
         steps = self._batched(tf.data.Dataset.from_tensor_slices(order))
