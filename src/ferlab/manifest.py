@@ -87,6 +87,7 @@ class Manifest:
 
         Raises:
             UserError: there is none, it is damaged, or another schema version wrote it.
+
         """
         path = folder / MANIFEST_NAME
         try:

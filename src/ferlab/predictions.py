@@ -74,6 +74,7 @@ class Predictions:
 
         Raises:
             UserError: not such a file, NaN, probabilities that do not sum to 1, duplicate ids.
+
         """
         try:
             table = pq.read_table(path)

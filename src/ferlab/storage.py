@@ -47,6 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
+
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     with writing_errors(path):

@@ -161,8 +161,7 @@ def test_action_unit_changes_its_own_region_most(unit):
 
 def test_lip_corners_rise_with_au12_and_sink_with_au15():
     corner = {
-        unit: landmarks(with_units(Face("neutral"), **{unit: 1.0}), 224)[48, 1]
-        for unit in ("au12", "au15", "au9")
+        unit: landmarks(with_units(Face("neutral"), **{unit: 1.0}), 224)[48, 1] for unit in ("au12", "au15", "au9")
     }
     assert corner["au12"] < corner["au9"] - 3 < corner["au15"] - 6
 
@@ -216,9 +215,9 @@ def test_csv_holds_the_drawn_pixels_in_the_official_order(written):
     with (written["fer2013-csv"] / "fer2013.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["emotion", "pixels", "Usage"]
-    assert [
-        (usage, len(list(group))) for usage, group in itertools.groupby(row["Usage"] for row in rows)
-    ] == [*USAGES.items()]
+    assert [(usage, len(list(group))) for usage, group in itertools.groupby(row["Usage"] for row in rows)] == [
+        *USAGES.items()
+    ]
     for index in (0, 50, 119):
         face = sample_face(3, index)
         pixels = np.array(rows[index]["pixels"].split(), dtype=np.uint8).reshape(48, 48)
@@ -250,10 +249,7 @@ def test_affectnet_images_and_annotations_match(written):
     assert counts == {"train_set": 108, "val_set": 12}
     for split, number in (("train_set", 0), ("train_set", 77), ("val_set", 119)):
         face = sample_face(3, number)
-        notes = {
-            k: np.load(root / split / "annotations" / f"{number}_{k}.npy")
-            for k in ("exp", "val", "aro", "lnd")
-        }
+        notes = {k: np.load(root / split / "annotations" / f"{number}_{k}.npy") for k in ("exp", "val", "aro", "lnd")}
         image = cv2.imread(str(root / split / "images" / f"{number}.jpg"))
         assert image.shape == (224, 224, 3)
         assert np.abs(image[..., ::-1].astype(int) - draw_face(face, 224, "rgb")).mean() < 8
@@ -328,6 +324,4 @@ def test_too_few_faces_are_refused(tmp_path):
 
 def test_same_seed_writes_the_same_bytes(written, tmp_path):
     write_synthetic("fer2013-csv", tmp_path / "again", COUNT, seed=3)
-    assert (tmp_path / "again" / "fer2013.csv").read_bytes() == (
-        written["fer2013-csv"] / "fer2013.csv"
-    ).read_bytes()
+    assert (tmp_path / "again" / "fer2013.csv").read_bytes() == (written["fer2013-csv"] / "fer2013.csv").read_bytes()

@@ -45,7 +45,10 @@ def dataset_source(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
     if dataset.protocol not in protocols:
         yield "dataset.protocol", f"{dataset.name} in layout {dataset.layout} has {', '.join(protocols)}"
     if 0 < dataset.synthesize.count < 70:
-        yield "dataset.synthesize.count", f"at least 70 faces fill every class and split, got {dataset.synthesize.count}"
+        yield (
+            "dataset.synthesize.count",
+            f"at least 70 faces fill every class and split, got {dataset.synthesize.count}",
+        )
 
 
 def stored_images(facts: Facts, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
@@ -70,7 +73,10 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
     if backbone.weights == "imagenet" and not row.pretrained:
         yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
     elif backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().is_file():
-        yield "backbone.weights", f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file"
+        yield (
+            "backbone.weights",
+            f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file",
+        )
     if backbone.weights_required and backbone.weights == "none":
         yield "backbone.weights_required", "weights are required but backbone.weights=none"
 
@@ -86,14 +92,17 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
     if row and not row.pretrained and any(phase.trainable < 1 for phase in recipe.phases):
         yield (
             "recipe",
-            f"{recipe.name} freezes layers, but {backbone.name} has no pretrained base; use recipe={row.default_recipe}",
+            f"{recipe.name} freezes layers; {backbone.name} has no pretrained base: use recipe={row.default_recipe}",
         )
 
 
 def augment_fits(_: Facts, augment: Augment) -> Iterator[Problem]:
     """Changes that leave a face to be seen."""
     if augment.shift + augment.zoom > 0.6:
-        yield "augment", f"shift {augment.shift:g} and zoom {augment.zoom:g} together push the face out of the image"
+        yield (
+            "augment",
+            f"shift {augment.shift:g} and zoom {augment.zoom:g} together push the face out of the image",
+        )
 
 
 def device_present(facts: Facts, compute: Compute) -> Iterator[Problem]:
@@ -110,7 +119,10 @@ def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
     for position, member in enumerate(pipeline.members):
         where = f"pipeline.members[{position}]"
         if member.backbone not in facts.backbones:
-            yield f"{where}.backbone", f"{member.backbone!r} is not known; known: {', '.join(facts.backbones)}"
+            yield (
+                f"{where}.backbone",
+                f"{member.backbone!r} is not known; known: {', '.join(facts.backbones)}",
+            )
         if facts.recipes and member.recipe not in facts.recipes:
             yield f"{where}.recipe", f"{member.recipe!r} is not known; known: {', '.join(facts.recipes)}"
         key = (member.backbone, member.recipe, member.seed)

@@ -22,6 +22,7 @@ def validate(cfg: DictConfig, schema: type[Config], facts: Facts) -> Config:
 
     Raises:
         UserError: unknown keys, missing or wrong values, combinations that cannot work: all of them, listed.
+
     """
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
@@ -72,7 +73,7 @@ def _value(hint: Any, value: Any, limits: Mapping[str, Any], where: str, problem
         if value is None:
             return None
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else _build(hint, value, where, problems)
     if typing.get_origin(hint) is list:
         if not isinstance(value, list):

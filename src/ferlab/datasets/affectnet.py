@@ -22,7 +22,9 @@ NOT_ANNOTATED = -2.0
 
 def locate(root: Path) -> Source:
     """Recognise the 2021 layout in ``root``; UserError when it is not there."""
-    missing = [f"{name}/{part}" for name in SETS for part in ("images", "annotations") if not (root / name / part).is_dir()]
+    missing = [
+        f"{name}/{part}" for name in SETS for part in ("images", "annotations") if not (root / name / part).is_dir()
+    ]
     if missing:
         message = (
             f"dataset.root={root}: no {', '.join(missing)} there. Point dataset.root at the folder of AffectNet's "
@@ -50,7 +52,9 @@ def read(source: Source, protocol: str, val_fraction: float, seed: int) -> Listi
                 rejected.append(Rejection(sample_id, expression))
                 continue
             if expression not in EXPRESSION_IDS:
-                message = f"{notes / image.stem}_exp.npy: expression is {expression:g}, must be 0..10. Download it again."
+                message = (
+                    f"{notes / image.stem}_exp.npy: expression is {expression:g}, must be 0..10. Download it again."
+                )
                 raise UserError(message)
             if int(expression) not in AFFECTNET7.ids:
                 name_of = dict(enumerate(AFFECTNET8.classes)).get(int(expression), "no category")

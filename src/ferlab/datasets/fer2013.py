@@ -87,7 +87,11 @@ def _apply_protocol(rows: _Rows, protocol: str, val_fraction: float, seed: int) 
     else:
         training = np.flatnonzero(usages == "Training")
         validation = carve_validation(
-            *([column[i] for i in training] for column in (rows.ids, rows.labels, rows.twins)), val_fraction, seed
+            [rows.ids[i] for i in training],
+            [rows.labels[i] for i in training],
+            [rows.twins[i] for i in training],
+            val_fraction,
+            seed,
         )
         splits[training[validation]] = VALIDATION
         splits[usages == "PublicTest"] = TEST
@@ -147,7 +151,9 @@ def _parse_csv(path: Path) -> pa.Table:
             read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(invalid_row_handler=note),
             convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys((f"{pad}{name}" for name in _COLUMN_SPELLINGS for pad in ("", " ")), pa.string())
+                column_types=dict.fromkeys(
+                    (f"{pad}{name}" for name in _COLUMN_SPELLINGS for pad in ("", " ")), pa.string()
+                )
             ),
         )
     except (pa.ArrowInvalid, OSError) as error:
@@ -175,7 +181,9 @@ def _label(text: str, path: Path, number: int) -> int:
     try:
         return FER2013.index_of_id(int(text))
     except (KeyError, ValueError, TypeError):
-        message = f"{path}: row {number + 1}: emotion is {text!r}, must be 0..{len(FER2013) - 1}. Download the file again."
+        message = (
+            f"{path}: row {number + 1}: emotion is {text!r}, must be 0..{len(FER2013) - 1}. Download the file again."
+        )
         raise UserError(message) from None
 
 

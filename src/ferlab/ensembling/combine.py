@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 
 from ferlab.emotions import require_same_classes
 from ferlab.errors import UserError
@@ -17,6 +16,7 @@ def aligned(members: Sequence[Predictions]) -> list[Predictions]:
 
     Raises:
         UserError: fewer than two members, or they differ in classes, protocol, dataset or samples; both are named.
+
     """
     if len(members) < 2:
         message = f"an ensemble needs at least 2 runs, got {len(members)}."
@@ -28,10 +28,14 @@ def aligned(members: Sequence[Predictions]) -> list[Predictions]:
         for key in ("taxonomy", "protocol", "dataset_digest", "split"):
             mine, theirs = getattr(first, key), getattr(other, key)
             if mine != theirs:
-                message = f"run {first.run_id} has {key} {mine}, run {other.run_id} has {theirs}: they cannot be combined."
+                message = (
+                    f"run {first.run_id} has {key} {mine}, run {other.run_id} has {theirs}: they cannot be combined."
+                )
                 raise UserError(message)
         if first.ids != other.ids:
-            message = f"runs {first.run_id} and {other.run_id} were scored on different samples: they cannot be combined."
+            message = (
+                f"runs {first.run_id} and {other.run_id} were scored on different samples: they cannot be combined."
+            )
             raise UserError(message)
     return ordered
 
@@ -48,6 +52,8 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     ``probabilities`` (members, n, classes), ``labels`` (n,). The problem is convex, so the start does not matter.
     """
+    from scipy.optimize import minimize
+
     members = len(probabilities)
     of_truth = probabilities[:, np.arange(len(labels)), labels]
 

@@ -29,13 +29,22 @@ def confusion_figure(scores: Scores, title: str) -> Any:
     names = [row.name for row in scores.per_class]
     support = scores.confusion.sum(axis=1, keepdims=True)
     share = np.divide(100 * scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
-    labels = [
-        [f"{share[i, j]:.0f}\n({scores.confusion[i, j]})" for j in range(len(names))] for i in range(len(names))
-    ]
+    labels = [[f"{share[i, j]:.0f}\n({scores.confusion[i, j]})" for j in range(len(names))] for i in range(len(names))]
     figure, axes = _axes(7.6, 6.4)
     sns.heatmap(
-        share, annot=labels, fmt="", cmap="Blues", vmin=0, vmax=100, square=True, linewidths=0.5, annot_kws={"size": 9},
-        xticklabels=names, yticklabels=names, ax=axes, cbar_kws={"label": "% of the true category"},
+        share,
+        annot=labels,
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        square=True,
+        linewidths=0.5,
+        annot_kws={"size": 9},
+        xticklabels=names,
+        yticklabels=names,
+        ax=axes,
+        cbar_kws={"label": "% of the true category"},
     )
     axes.set(xlabel="predicted", ylabel="as perceived by annotators", title=title)
     return figure

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from ferlab.predictions import Predictions
 
@@ -62,13 +61,13 @@ class Scores:
 
 def score(predictions: Predictions, resamples: int, seed: int) -> Scores:
     """All metrics of one set of predictions."""
+    from sklearn.metrics import confusion_matrix
+
     classes = predictions.classes
     confusion = confusion_matrix(predictions.labels, predictions.predicted, labels=np.arange(len(classes)))
     values = headline(confusion[None].astype(float))
     low, high = bootstrap_interval(confusion, resamples, seed)
-    estimates = {
-        name: Estimate(float(values[name][0]), float(low[name]), float(high[name])) for name in HEADLINE
-    }
+    estimates = {name: Estimate(float(values[name][0]), float(low[name]), float(high[name])) for name in HEADLINE}
     return Scores(estimates, _per_class(confusion, classes), confusion, int(confusion.sum()))
 
 
@@ -91,9 +90,7 @@ def headline(confusions: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def bootstrap_interval(
-    confusion: np.ndarray, resamples: int, seed: int
-) -> tuple[dict[str, float], dict[str, float]]:
+def bootstrap_interval(confusion: np.ndarray, resamples: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Percentile bootstrap over samples: lower and upper ends by metric.
 
     Drawing n samples with replacement and counting them is a multinomial draw of the confusion matrix's cells, so

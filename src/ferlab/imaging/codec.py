@@ -18,6 +18,7 @@ def decode(data: bytes, colour: str) -> np.ndarray:
 
     Raises:
         ImageError: empty, cut short, too large (``MAX_PIXELS``) or not an image.
+
     """
     if not data:
         raise ImageError("empty file")

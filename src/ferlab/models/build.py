@@ -43,6 +43,7 @@ def build_model(spec: ModelSpec) -> BuiltModel:
 
     Raises:
         UserError: weights that are required cannot be had, or do not fit.
+
     """
     import keras
 
@@ -116,7 +117,11 @@ def _load_imagenet(base: Any, spec: ModelSpec, size_px: int) -> str:
     application = {"mobilenetv2": keras.applications.MobileNetV2}[spec.backbone]
     try:
         source = application(
-            include_top=False, weights="imagenet", alpha=spec.width, input_shape=(size_px, size_px, 3), pooling="avg"
+            include_top=False,
+            weights="imagenet",
+            alpha=spec.width,
+            input_shape=(size_px, size_px, 3),
+            pooling="avg",
         )
     except Exception as error:
         return str(error).splitlines()[0][:120]

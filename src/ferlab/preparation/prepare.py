@@ -93,6 +93,7 @@ def prepare(
 
     Raises:
         UserError: unreadable or unfit source, more than ``max_rejected`` of the samples unusable, full disk.
+
     """
     folder = prepared_folder(prepared_root, request)
     key = request.key()
@@ -191,4 +192,3 @@ def _steady_rate(results: list[dict[str, Any]]) -> float:
     """Images per second between the first and the last moment at which a shard was being written."""
     span = max(row["ended_s"] for row in results) - min(row["started_s"] for row in results)
     return sum(row["samples"] for row in results) / max(span, 1e-9)
-

@@ -95,6 +95,7 @@ def make_record(sample: dict[str, Any], settings: ImageSettings) -> tuple[bytes,
 
     Raises:
         ImageError: the image cannot be read or decoded.
+
     """
     pixels = _source_pixels(sample, settings.colour)
     digest = pixel_digest(pixels)

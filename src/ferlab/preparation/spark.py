@@ -12,6 +12,7 @@ from typing import Any
 from ferlab.errors import UserError
 from ferlab.preparation.shards import RESULT_SCHEMA, ShardJob
 from ferlab.storage import NO_SPACE_WORDS, no_space_error, remove_folder
+from ferlab.streams import quiet_stderr
 
 ROWS_PER_BATCH = 256
 POLL_S = 0.3
@@ -48,7 +49,7 @@ def spark_session(cores: int, memory_gb: float, scratch: Path) -> Iterator[Any]:
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(ROWS_PER_BATCH))
         .config("spark.sql.adaptive.enabled", "false")
     )
-    with _quiet_stderr():
+    with quiet_stderr():
         session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     try:
@@ -68,6 +69,7 @@ def write_shards(
 
     Raises:
         UserError: the disk is full.
+
     """
     samples = session.read.parquet(str(listing))
     arranged = samples.repartitionByRange(partitions, "shard").sortWithinPartitions("shard", "order")
@@ -104,19 +106,6 @@ def _progress(session: Any, on_progress: Callable[[int, int], None]) -> Iterator
     finally:
         done.set()
         thread.join()
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hide what the JVM prints while it starts: it inherits file descriptor 2 then."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as null:  # noqa: PTH123  # a device, not a file
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def _ddl(schema: Any) -> str:

@@ -36,6 +36,7 @@ def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[Store
 
     Raises:
         UserError: the split is empty, or a shard is missing or damaged.
+
     """
     shards = manifest.split_shards(split)
     if not sum(shard.samples for shard in shards):
@@ -56,7 +57,9 @@ def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[Store
                     ),
                 )
         except (OSError, ImageError, IndexError, KeyError) as error:
-            message = f"{folder / shard.name}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
+            message = (
+                f"{folder / shard.name}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
+            )
             raise UserError(message) from error
 
 

@@ -72,6 +72,7 @@ def read_records(path: Path) -> Iterator[bytes]:
 
     Raises:
         UserError: the file is cut or damaged.
+
     """
     with path.open("rb") as file:
         while header := file.read(12):

@@ -28,6 +28,7 @@ def predict_split(
 
     Raises:
         UserError: the model's input or number of classes does not fit the dataset, or a shard is damaged.
+
     """
     expected = (manifest.size_px, manifest.size_px, manifest.channels)
     if tuple(model.input_shape[1:]) != expected or model.output_shape[-1] != len(manifest.classes):

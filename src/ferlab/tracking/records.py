@@ -1,5 +1,6 @@
 """Runs as they were recorded: finding them, their artifacts, their model."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from ferlab.errors import UserError
+from ferlab.streams import load_tensorflow
 from ferlab.tracking.run import MODEL_NAME
 
 ID_LENGTH = 32
@@ -30,7 +32,12 @@ class RunRecord:
         """A local path to an artifact; UserError when the run has none of that name."""
         import mlflow
         from mlflow.exceptions import MlflowException
+        from mlflow.utils.file_utils import local_file_uri_to_path
 
+        if self.artifact_uri.startswith(("file:", "/")):
+            local = Path(local_file_uri_to_path(self.artifact_uri)) / path
+            if local.exists():
+                return local
         try:
             return Path(mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=path))
         except (MlflowException, OSError) as error:
@@ -44,13 +51,16 @@ class RunRecord:
 
     def load_model(self) -> Any:
         """Its Keras model."""
-        import keras
         import mlflow
         from mlflow.exceptions import MlflowException
 
+        load_tensorflow()
+        import keras
+
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{self.id}/{MODEL_NAME}"))
-            return keras.saving.load_model(folder / "data" / "model.keras", compile=False)
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = mlflow.artifacts.download_artifacts(f"runs:/{self.id}/{MODEL_NAME}", dst_path=scratch)
+                return keras.saving.load_model(Path(folder) / "data" / "model.keras", compile=False)
         except (MlflowException, OSError, ValueError) as error:
             message = f"run {self.id} ({self.name}): its model cannot be loaded ({str(error).splitlines()[0][:150]})."
             raise UserError(message) from error
@@ -61,6 +71,7 @@ def find_run(reference: str) -> RunRecord:
 
     Raises:
         UserError: none or several fit.
+
     """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient

@@ -95,9 +95,10 @@ class Run:
         self.set_tags({"dataset.digest": manifest.digest, "dataset.protocol": manifest.protocol})
 
     def log_model(self, model: Any, example: Any, metadata: Mapping[str, Any]) -> None:
-        """A Keras model with signature, input example and metadata (class names and so on).
+        """A Keras model with signature and metadata (class names and so on).
 
-        ``example`` is a uint8 batch (n, size_px, size_px, channels). Must be called inside the run's block.
+        ``example`` is a uint8 batch (n, size_px, size_px, channels), the signature is read off it. Must be called
+        inside the run's block. (mlflow.keras 3.17 cannot store an input example: it writes it before its folder.)
         """
         import mlflow
         from mlflow.models import infer_signature
@@ -106,7 +107,6 @@ class Run:
             model,
             name=MODEL_NAME,
             signature=infer_signature(example, model.predict(example, verbose=0)),
-            input_example=example,
             pip_requirements=[f"{name}=={_version(name)}" for name in ("tensorflow", "keras", "numpy", "mlflow")],
             metadata=dict(metadata),
             save_exported_model=False,

@@ -95,6 +95,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store
 
     Raises:
         UserError: the store cannot be reached or written.
+
     """
     quiet()
     import mlflow
@@ -131,7 +132,9 @@ def _close_orphans(client: Any) -> None:
     host = identity()["ferlab.host"]
     experiments = [item.experiment_id for item in client.search_experiments()]
     running = client.search_runs(
-        experiments, filter_string=f"attributes.status = 'RUNNING' and tags.\"ferlab.host\" = '{host}'", max_results=1000
+        experiments,
+        filter_string=f"attributes.status = 'RUNNING' and tags.\"ferlab.host\" = '{host}'",
+        max_results=1000,
     )
     for run in running:
         tags = run.data.tags

@@ -37,7 +37,7 @@ def augmenter(spec: AugmentSpec, size_px: int) -> Callable[[Any, Any], Any]:
         count = tf.shape(images)[0]
 
         def uniform(position: int, bound: float) -> Any:
-            return tf.random.stateless_uniform([count], seed + [0, position], -bound, bound)
+            return tf.random.stateless_uniform([count], seed + tf.constant([0, position], tf.int64), -bound, bound)
 
         if spec.moves:
             transforms = _affine(
@@ -49,7 +49,11 @@ def augmenter(spec: AugmentSpec, size_px: int) -> Callable[[Any, Any], Any]:
                 size_px=size_px,
             )
             changed = keras.ops.image.affine_transform(
-                changed, transforms, interpolation="bilinear", fill_mode="nearest", data_format="channels_last"
+                changed,
+                transforms,
+                interpolation="bilinear",
+                fill_mode="nearest",
+                data_format="channels_last",
             )
         if spec.contrast:
             mean = tf.reduce_mean(changed, axis=[1, 2, 3], keepdims=True)

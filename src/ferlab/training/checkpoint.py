@@ -60,6 +60,7 @@ class Checkpoints:
 
         Raises:
             UserError: there is no checkpoint, or it is damaged.
+
         """
         import keras
 

@@ -62,6 +62,7 @@ def fit(
 
     Raises:
         UserError: the loss is not a number, the disk is full, no checkpoint to resume.
+
     """
     progress, trained = Progress(), model
     if resume:
@@ -137,13 +138,19 @@ def _run_phase(
         initial_epoch=first,
         steps_per_epoch=batches.steps_per_epoch,
         validation_data=validation,
+        shuffle=False,
         verbose=0,
         callbacks=[AfterEpoch()],
     )
 
 
 def _advance(
-    progress: Progress, phase: PhaseSpec, metrics: dict[str, float], seconds: float, batches: Batches, spec: FitSpec
+    progress: Progress,
+    phase: PhaseSpec,
+    metrics: dict[str, float],
+    seconds: float,
+    batches: Batches,
+    spec: FitSpec,
 ) -> EpochRow:
     """Bring ``progress`` to the end of the epoch and describe it."""
     progress.epoch += 1

@@ -46,7 +46,7 @@ class Batches:
             )
             raise UserError(message)
         self.steps_per_epoch = min(steps, spec.max_steps) if spec.max_steps else steps
-        self._images, self._labels = self._load_train() if self.in_memory else (None, None)
+        self._arrays = self._load_train() if self.in_memory else None
 
     def training(self, first_epoch: int, last_epoch: int, augment: Callable[[Any, Any], Any]) -> Any:
         """A dataset of epochs ``first_epoch`` to ``last_epoch`` (exclusive), ``steps_per_epoch`` batches each."""
@@ -57,7 +57,7 @@ class Batches:
         batches = epochs.flat_map(source)
 
         def finish(epoch: Any, step: Any, images: Any, labels: Any) -> Any:
-            seed = tf.stack([tf.cast(self.spec.seed, tf.int64), (epoch << 32) + (step << 8)])
+            seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch * 2**32 + step * 2**8])
             return augment(images, seed), *self._targets(labels)
 
         options = tf.data.Options()
@@ -85,7 +85,7 @@ class Batches:
     def _from_memory(self, epoch: Any) -> Any:
         import tensorflow as tf
 
-        images, labels = self._images, self._labels
+        images, labels = self._arrays  # type: ignore[misc]  # set whenever in_memory is
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(self.train_count), seed)
         steps = self._batched(tf.data.Dataset.from_tensor_slices(order))
@@ -112,7 +112,10 @@ class Batches:
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
             tf.data.TFRecordDataset, cycle_length=OPEN_SHARDS, block_length=16, deterministic=True
         )
-        features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+        features = {
+            "image": tf.io.FixedLenFeature([], tf.string),
+            "label": tf.io.FixedLenFeature([], tf.int64),
+        }
         decode = record_decoder(self.manifest)
 
         def parse(record: Any) -> Any:

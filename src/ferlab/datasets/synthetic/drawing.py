@@ -58,9 +58,7 @@ class _Canvas:
 
     def fill(self, name: str, rgb: Rgb) -> None:
         colour = tone(rgb, self.channels)
-        cv2.fillPoly(
-            self.image, [self.pixels[self.outlines.spans[name]]], colour, cv2.LINE_AA, _SUBPIXEL_BITS
-        )
+        cv2.fillPoly(self.image, [self.pixels[self.outlines.spans[name]]], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def stroke(self, name: str, rgb: Rgb, width: float, closed: bool = False) -> None:
         """Draw a line of ``width`` in face units."""

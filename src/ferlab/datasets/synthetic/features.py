@@ -94,9 +94,7 @@ def _nose(face: Face) -> dict[str, Points]:
     wide = who.nose_width * (1.0 + 0.14 * au.au9 + 0.1 * au.au12)
     half = [(0.05, 0.045), (0.10, 0.055), (0.15, 0.02), (0.135, -0.05)]
     base = np.array([*[(-x, y) for x, y in reversed(half)], (0.0, 0.075), *half])
-    wrinkles = [
-        (sign * x, y) for y in (-0.16, -0.1, -0.04) for sign, x in ((-1, 0.085), (0, 0.0), (1, 0.085))
-    ]
+    wrinkles = [(sign * x, y) for y in (-0.16, -0.1, -0.04) for sign, x in ((-1, 0.085), (0, 0.0), (1, 0.085))]
     shapes = {
         "nose_base": smooth(base * (wide, 1.0) + (0.0, tip), 3),
         "nose_tip": ellipse(0.0, tip - 0.03, 0.085 * wide, 0.07, 14),

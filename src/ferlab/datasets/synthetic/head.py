@@ -142,9 +142,7 @@ def _beard(who: Identity, skull: Points) -> dict[str, Points]:
         (0.62, 0.1),
     ]
     outline = mirrored([*inner, *cheek_to_chin.tolist(), (0.0, cheek_to_chin[-1, 1])])
-    moustache = mirrored(
-        [(0.0, y - 0.17), (0.2, y - 0.14), (0.36, y + 0.02), (0.28, y + 0.04), (0.0, y - 0.06)]
-    )
+    moustache = mirrored([(0.0, y - 0.17), (0.2, y - 0.14), (0.36, y + 0.02), (0.28, y + 0.04), (0.0, y - 0.06)])
     return {"beard": outline, "moustache": moustache}
 
 

@@ -28,9 +28,7 @@ SMALLEST_COUNT = 70
 Progress = Callable[[int], None]
 
 
-def write_synthetic(
-    layout: str, out: Path, count: int, seed: int, on_progress: Progress | None = None
-) -> None:
+def write_synthetic(layout: str, out: Path, count: int, seed: int, on_progress: Progress | None = None) -> None:
     """Write ``count`` faces of the population ``seed`` into the folder ``out`` in one of ``LAYOUTS``.
 
     ``on_progress`` is called with the number of faces written so far, after each. The folder appears complete
@@ -51,9 +49,7 @@ def _check(layout: str, out: Path, count: int) -> None:
         message = f"layout={layout}: not known. Known: {', '.join(LAYOUTS)}."
         raise UserError(message)
     if count < SMALLEST_COUNT:
-        message = (
-            f"count={count}: at least {SMALLEST_COUNT} faces are needed to fill every split and category."
-        )
+        message = f"count={count}: at least {SMALLEST_COUNT} faces are needed to fill every split and category."
         raise UserError(message)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         message = f"out={out}: already exists and is not an empty folder. Remove it or name another folder."

@@ -20,9 +20,7 @@ def backdrop(capture: Capture, size_px: int, channels: int) -> np.ndarray:
     """Paint a blurred room behind the face: uint8 (size_px, size_px, channels) or (size_px, size_px)."""
     rng = np.random.default_rng(capture.grain_seed)
     colour = np.asarray(tone(capture.background_rgb, channels))
-    patches = np.clip(
-        colour + rng.normal(0.0, 28.0, (4, 4, 1)) + rng.normal(0.0, 6.0, (4, 4, channels)), 0, 255
-    )
+    patches = np.clip(colour + rng.normal(0.0, 28.0, (4, 4, 1)) + rng.normal(0.0, 6.0, (4, 4, channels)), 0, 255)
     room = cv2.resize(patches.astype(np.uint8), (size_px, size_px), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(room)
 

@@ -128,9 +128,7 @@ def _identity(rng: np.random.Generator, tone: float) -> Identity:
         iris_rgb=_jitter(rng, IRIS_RGB[int(rng.integers(len(IRIS_RGB) if tone < 0.5 else 2))], 6),
         lip_rgb=_lips(rng, skin),
         clothes_rgb=_any_rgb(rng, 40, 210),
-        hair_style=HAIR_STYLES[
-            int(rng.choice(len(HAIR_STYLES), p=(0.08, 0.24, 0.18, 0.14, 0.18, 0.1, 0.08)))
-        ],
+        hair_style=HAIR_STYLES[int(rng.choice(len(HAIR_STYLES), p=(0.08, 0.24, 0.18, 0.14, 0.18, 0.1, 0.08)))],
         beard=BEARDS[int(rng.integers(1, len(BEARDS)))] if bearded else "none",
         glasses=bool(rng.random() < 0.16),
     )

@@ -1,0 +1,120 @@
+"""``ferlab evaluate``: the only command that opens the test split; it writes down how often."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ferlab.commands.launch import Context, Outcome, launch
+from ferlab.commands.prepare import find_prepared
+from ferlab.commands.terminal import percent
+from ferlab.config.schema import EvaluateConfig, Evaluation
+from ferlab.errors import UserError
+from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
+from ferlab.evaluation.metrics import HEADLINE, score
+from ferlab.evaluation.report import TITLES, Report, ReportedRun, render
+from ferlab.manifest import Manifest
+from ferlab.samples import TEST
+from ferlab.scoring.predict import predict_split
+from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run
+from ferlab.tracking.run import Run
+
+OPENINGS = "ferlab.test_openings"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished evaluation: its run, the run evaluated, the scores, the report."""
+
+    run_id: str
+    subject: ReportedRun
+    report: Path
+
+
+def main() -> list[Outcome]:
+    """Entry point of ``ferlab evaluate``."""
+    return launch("evaluate", EvaluateConfig, run)
+
+
+def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
+    """Evaluate one run; the result has run_id (of the evaluation), metrics and the report's path."""
+    _ = context.store
+    done = evaluate(config.run, config.split, config.evaluation, config.study, context)
+    estimates = done.subject.scores.estimates
+    context.terminal.table(
+        f"{done.subject.name} on {config.split}, n = {done.subject.scores.n:,}",
+        ["measure", "value [95 % interval]"],
+        [[TITLES[name], percent(estimates[name])] for name in HEADLINE],
+    )
+    context.terminal.say(f"report: {done.report}")
+    return {"run_id": done.run_id, "metrics": done.subject.scores.as_json(), "report": str(done.report)}
+
+
+def evaluate(
+    reference: str,
+    split: str,
+    settings: Evaluation,
+    study: str,
+    context: Context,
+    parent: Run | None = None,
+    others: Sequence[ReportedRun] = (),
+) -> Evaluated:
+    """Score a recorded model on a split and write the report; ``others`` stand beside it in the ranking."""
+    record = find_run(reference)
+    if record.stage not in ("train", "ensemble"):
+        stage = record.stage or "not one of ferlab"
+        message = f"run {record.id} ({record.name}) is {stage}: it holds no model to evaluate."
+        raise UserError(message)
+    folder, manifest = find_prepared(context.prepared_root, record.tags.get("dataset.digest", ""))
+    model = record.load_model()
+    with context.store.run("evaluate", study, f"evaluate-{record.name}", parent=parent) as run:
+        run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
+        run.link("model", [record.id])
+        run.log_dataset(manifest, folder, "evaluate")
+        openings = _count_opening(record) if split == TEST else int(record.tags.get(OPENINGS, "0"))
+        predictions = predict_split(model, folder, manifest, split, record.id)
+        scores = score(predictions, settings.resamples, settings.seed)
+        run.log_saved(predictions.save, f"{split}.parquet", "predictions")
+        run.log_metrics(scores.flat(split))
+        add_metrics(record.id, {f"{split}_{name}": scores.estimates[name].value for name in HEADLINE})
+        subject = ReportedRun(record.name, record.id, scores)
+        report = _report(subject, others, split, _facts(record, manifest, split, openings))
+        for title, figure in report.figures.items():
+            run.log_figure(figure, f"figures/{title.lower().replace(' ', '_')}.png")
+        run.log_text(render(report), REPORT)
+    return Evaluated(run.id, subject, find_run(run.id).artifact(REPORT))
+
+
+def _count_opening(record: RunRecord) -> int:
+    """Write on the model's run that its test split is opened once more, before it is."""
+    openings = int(record.tags.get(OPENINGS, "0")) + 1
+    add_tag(record.id, OPENINGS, str(openings))
+    return openings
+
+
+def _report(subject: ReportedRun, others: Sequence[ReportedRun], split: str, facts: dict[str, str]) -> Report:
+    figures = {
+        "Confusion matrix": confusion_figure(subject.scores, f"{subject.name} on {split}"),
+        "By category": per_class_figure(subject.scores, f"{subject.name} on {split}"),
+    }
+    if others:
+        rows = [(run.name, run.scores.estimates["accuracy"]) for run in (subject, *others)]
+        figures["Runs side by side"] = ranking_figure(rows, f"accuracy on {split}", "Ensemble and members")
+    return Report(f"{subject.name} on {facts['protocol']}, {split}", facts, subject, others, figures)
+
+
+def _facts(record: RunRecord, manifest: Manifest, split: str, openings: int) -> dict[str, str]:
+    return {
+        "protocol": manifest.protocol,
+        "split": f"{split}, {sum(manifest.counts[split].values()):,} images",
+        "taxonomy": f"{manifest.taxonomy}: {', '.join(manifest.classes)}",
+        "dataset digest": manifest.digest,
+        "model run": f"{record.id} ({record.name})",
+        "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
+        "parameters": f"{record.metrics.get('parameters', 0):,.0f}",
+        "times this model's test split was opened": str(openings),
+        "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}"
+        + (", with uncommitted changes" if record.tags.get("git.dirty") == "true" else ""),
+        "intervals": "percentile bootstrap over images, 95 %",
+    }

@@ -1,0 +1,76 @@
+"""From the command line to a command's plain function: compose, validate, run, collect the outcome."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ferlab.commands.terminal import Terminal
+from ferlab.config.files import conf_folder, config_root, options
+from ferlab.config.rules import Facts
+from ferlab.config.validate import validate
+from ferlab.datasets.catalog import LAYOUTS
+from ferlab.tracking.store import Store, connect
+
+HOME_VARIABLE = "FERLAB_HOME"
+PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
+"""Set by the command line from MLFLOW_RUN_ID: the run that ``mlflow run`` made for this process."""
+
+
+@dataclass
+class Context:
+    """What a command needs beside its config. ``raw`` is the composed config as plain data."""
+
+    home: Path
+    raw: dict[str, Any]
+    terminal: Terminal = field(default_factory=Terminal)
+    _store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The tracking store, connected on first use."""
+        if self._store is None:
+            self._store = connect(self.home, config_root(), os.environ.pop(PROJECT_RUN_VARIABLE, None))
+        return self._store
+
+    @property
+    def prepared_root(self) -> Path:
+        """Where prepared datasets live."""
+        return self.home / "prepared"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one job ended with: its result for ``--json``, or the error it raised."""
+
+    result: dict[str, Any] | None = None
+    error: Exception | None = None
+
+
+def machine_facts() -> Facts:
+    """What the config rules need to know of this machine and of the config folder."""
+    gpu = shutil.which("nvidia-smi") is not None and any(Path("/dev").glob("nvidia[0-9]*"))
+    return Facts(layouts=LAYOUTS, gpu_present=gpu, backbones=options("backbone"), recipes=options("recipe"))
+
+
+def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:
+    """Run ``work`` once, or once per job under ``-m``, through Hydra; jobs after a failed one still run."""
+    import hydra
+
+    outcomes: list[Outcome] = []
+
+    def job(cfg: DictConfig) -> None:
+        try:
+            config = validate(cfg, schema, machine_facts())
+            raw = OmegaConf.to_container(cfg, resolve=True)
+            context = Context(Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]
+            outcomes.append(Outcome(work(config, context)))
+        except Exception as error:
+            outcomes.append(Outcome(error=error))
+
+    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)(job)()
+    return outcomes

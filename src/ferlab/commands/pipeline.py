@@ -1,0 +1,102 @@
+"""``ferlab pipeline``: preparation, several networks, their ensemble and its evaluation in one go."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ferlab.commands.ensemble import ensemble
+from ferlab.commands.evaluate import Evaluated, evaluate
+from ferlab.commands.launch import Context, Outcome, launch, machine_facts
+from ferlab.commands.prepare import ensure_prepared
+from ferlab.commands.terminal import duration, percent
+from ferlab.commands.train import Trained, train
+from ferlab.config.schema import Member, PipelineConfig, TrainConfig
+from ferlab.config.validate import validate
+from ferlab.samples import TEST
+
+SHARED = ("dataset", "preparation", "compute", "augment", "debug", "study", "deterministic")
+
+
+def main() -> list[Outcome]:
+    """Entry point of ``ferlab pipeline``."""
+    return launch("pipeline", PipelineConfig, run)
+
+
+def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
+    """Run all stages; the result has run_id and the ensemble's test metrics, and the members' beside them."""
+    members = [_member_config(member, context) for member in config.pipeline.members]
+    with context.store.run("pipeline", config.study, f"pipeline-{config.dataset.name}") as parent:
+        parent.log_config(context.raw)
+        prepared, _ = ensure_prepared(config, context, parent)
+        if prepared.reused:
+            context.terminal.say(f"prepared data reused: {prepared.folder}")
+        trained = [train(own, _member_context(raw, context), parent) for own, raw in members]
+        combined = ensemble([one.run_id for one in trained], config.ensemble.method, config.study, context, parent)
+        parent.link("train", [one.run_id for one in trained])
+        parent.link("ensemble", [combined.run_id])
+        alone = [evaluate(one.run_id, TEST, config.evaluation, config.study, context, parent) for one in trained]
+        others = [done.subject for done in alone]
+        final = evaluate(combined.run_id, TEST, config.evaluation, config.study, context, parent, others)
+        parent.log_metrics(final.subject.scores.flat(TEST))
+        parent.log_file(final.report)
+    _show(trained, alone, combined.weights, final, context)
+    return {
+        "run_id": parent.id,
+        "metrics": final.subject.scores.as_json(),
+        "ensemble_run_id": combined.run_id,
+        "members": [{"run_id": done.subject.run_id, "name": done.subject.name, "metrics": done.subject.scores.as_json()}
+                    for done in alone],
+        "report": str(final.report),
+    }  # fmt: skip
+
+
+def _member_config(member: Member, context: Context) -> tuple[TrainConfig, dict[str, Any]]:
+    """The member composed as a train config of its own, with the pipeline's dataset, compute and debug settings."""
+    from hydra import compose
+
+    choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}"]
+    raw = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
+    raw |= {key: context.raw[key] for key in SHARED}  # type: ignore[operator]
+    return validate(OmegaConf.create(raw), TrainConfig, machine_facts()), raw  # type: ignore[return-value]
+
+
+def _member_context(raw: dict[str, Any], context: Context) -> Context:
+    return Context(context.home, raw, context.terminal, context.store)
+
+
+def _show(
+    trained: list[Trained],
+    alone: list[Evaluated],
+    weights: dict[str, float],
+    final: Evaluated,
+    context: Context,
+) -> None:
+    rows = [
+        [
+            done.subject.name,
+            percent(one.scores.estimates["accuracy"]),
+            percent(done.subject.scores.estimates["accuracy"]),
+            f"{100 * done.subject.scores.estimates['macro_f1'].value:.1f}",
+            f"{weights[one.run_id]:.2f}",
+            duration(60 * one.minutes),
+        ]
+        for one, done in zip(trained, alone, strict=True)
+    ]
+    estimates = final.subject.scores.estimates
+    rows.append(
+        [
+            final.subject.name,
+            "",
+            percent(estimates["accuracy"]),
+            f"{100 * estimates['macro_f1'].value:.1f}",
+            "",
+            "",
+        ]
+    )
+    context.terminal.table(
+        f"Members and ensemble: accuracy with 95 % interval, test n = {final.subject.scores.n:,}",
+        ["run", "validation", "test", "macro F1", "weight", "min:s"],
+        rows,
+    )
+    context.terminal.say(f"report: {final.report}")
+    context.terminal.say("runs:   ferlab ui   (MLflow in the browser)")

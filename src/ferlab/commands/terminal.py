@@ -1,0 +1,81 @@
+"""What a person sees: lines, tables and progress. Plain text when the output is not a terminal."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ferlab.evaluation.metrics import Estimate
+from ferlab.training.fit import EpochRow
+
+PLAIN_WIDTH = 120
+
+
+class Terminal:
+    """Writes to standard output."""
+
+    def __init__(self) -> None:
+        plain = not sys.stdout.isatty()
+        self.console = Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH if plain else None)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """One line that stands out."""
+        self.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; the first column is text, the others are numbers."""
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+        for position, name in enumerate(columns):
+            table.add_column(name, justify="left" if position == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    @contextmanager
+    def progress(self, label: str) -> Any:
+        """A progress bar: yields a function of (done, total). Silent when the output is not a terminal."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def epochs(self, name: str) -> Callable[[EpochRow], None]:
+        """A function that prints one line for each finished epoch."""
+        started = time.monotonic()
+
+        def show(row: EpochRow) -> None:
+            left = (time.monotonic() - started) / row.epoch * (row.total_epochs - row.epoch)
+            numbers = row.metrics
+            self.say(
+                f"  {name}  epoch {row.epoch:>2}/{row.total_epochs} [{row.phase}]  "
+                f"loss {numbers['loss']:.3f}  acc {100 * numbers['accuracy']:.1f}  "
+                f"val {100 * numbers['val_accuracy']:.1f}{' *' if row.is_best else '  '}  "
+                f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {duration(left)}"
+            )
+
+        return show
+
+
+def percent(estimate: Estimate) -> str:
+    """``62.4 [60.8, 64.0]``."""
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def duration(seconds: float) -> str:
+    """``1:05`` minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

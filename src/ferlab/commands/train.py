@@ -1,0 +1,239 @@
+"""``ferlab train``: one network, tracked from the config to the validation predictions; resumable."""
+
+import io
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ferlab.commands.launch import Context, Outcome, launch, machine_facts
+from ferlab.commands.prepare import ensure_prepared
+from ferlab.commands.terminal import percent
+from ferlab.config.schema import TrainConfig
+from ferlab.config.validate import validate
+from ferlab.errors import UserError
+from ferlab.evaluation.figures import confusion_figure, curves_figure, per_class_figure
+from ferlab.evaluation.metrics import Scores, score
+from ferlab.manifest import Manifest
+from ferlab.models.build import BuiltModel, ModelSpec, build_model
+from ferlab.models.catalog import backbone
+from ferlab.preparation.prepare import Prepared
+from ferlab.samples import VALIDATION
+from ferlab.scoring.predict import predict_split
+from ferlab.streams import load_tensorflow
+from ferlab.tracking.records import find_run
+from ferlab.tracking.run import Run
+from ferlab.training.augmentation import AugmentSpec
+from ferlab.training.checkpoint import Checkpoints, Progress
+from ferlab.training.fit import EpochRow, FitSpec, fit
+from ferlab.training.inputs import Batches, BatchSpec
+from ferlab.training.optimization import PhaseSpec
+from ferlab.training.precision import choose_precision, precision_policy
+
+RESAMPLES = 2000
+EXAMPLES = 4
+PREDICTIONS = "predictions/validation.parquet"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training run and its scores on validation."""
+
+    run_id: str
+    name: str
+    scores: Scores
+    minutes: float
+
+
+def main() -> list[Outcome]:
+    """Entry point of ``ferlab train``."""
+    return launch("train", TrainConfig, run)
+
+
+def run(config: TrainConfig, context: Context) -> dict[str, Any]:
+    """Train one network; the result has run_id and the validation metrics."""
+    if config.resume:
+        config, context = _recorded(config.resume, context)
+    trained = train(config, context)
+    context.terminal.say(f"{trained.name}: validation accuracy {percent(trained.scores.estimates['accuracy'])}")
+    context.terminal.say(f"run {trained.run_id}")
+    return {"run_id": trained.run_id, "metrics": trained.scores.as_json()}
+
+
+def train(config: TrainConfig, context: Context, parent: Run | None = None) -> Trained:
+    """Prepare if needed, train, score on validation and record everything in one MLflow run."""
+    prepared, prepare_run = ensure_prepared(config, context, parent)
+    name = f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
+    with context.store.run("train", config.study, name, parent=parent, resume=config.resume) as run:
+        run.log_config({**context.raw, "resume": None})
+        run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
+        run.log_dataset(prepared.manifest, prepared.folder, "train")
+        if prepare_run:
+            run.link("prepare", [prepare_run])
+        _set_up_backend(config)
+        started = time.monotonic()
+        model, progress = _fit(config, context, prepared, run)
+        minutes = (time.monotonic() - started) / 60
+        run.log_metrics({"train_minutes": minutes})
+        scores = _score(config, prepared, model, run)
+        _log_outcome(run, config, prepared.manifest, model, progress)
+        Checkpoints(_checkpoint_folder(context, run.id)).remove()
+    return Trained(run.id, name, scores, minutes)
+
+
+def _recorded(reference: str, context: Context) -> tuple[TrainConfig, Context]:
+    """The config of an interrupted run, to go on exactly as it began."""
+    _ = context.store
+    record = find_run(reference)
+    if record.stage != "train" or record.status == "FINISHED":
+        stage = record.stage or "not one of ferlab"
+        message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."raise UserError(message)
+    raw = {**record.config(), "resume": record.id}
+    context.raw = raw
+    return validate(OmegaConf.create(raw), TrainConfig, machine_facts()), context
+
+
+def _fit(config: TrainConfig, context: Context, prepared: Prepared, run: Run) -> tuple[Any, Progress]:
+    """The trained network in float32, holding the weights of its best epoch."""
+    manifest = prepared.manifest
+    policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).gains_from_bfloat16)
+    with precision_policy(policy):
+        built = build_model(_model_spec(config, manifest))
+    _log_model_facts(run, built, policy, context)
+    batches = Batches(prepared.folder, manifest, _batch_spec(config, manifest))
+    show = context.terminal.epochs(run.name)
+
+    def on_epoch(row: EpochRow) -> None:
+        run.log_metrics(
+            {**row.metrics, "images_per_s": row.images_per_s, "phase": _phase_number(config, row)}, row.epoch
+        )
+        show(row)
+
+    progress = fit(
+        built.model,
+        batches,
+        _fit_spec(config, built),
+        Checkpoints(_checkpoint_folder(context, run.id)),
+        on_epoch,
+        resume=config.resume is not None,
+    )
+    if policy == "float32":
+        return built.model, progress
+    portable = build_model(_model_spec(config, manifest, with_weights=False)).model
+    portable.set_weights(built.model.get_weights())
+    return portable, progress
+
+
+def _score(config: TrainConfig, prepared: Prepared, model: Any, run: Run) -> Scores:
+    predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
+    scores = score(predictions, RESAMPLES, config.seed)
+    run.log_saved(predictions.save, "validation.parquet", "predictions")
+    run.log_metrics(scores.flat("val"))
+    run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
+    run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
+    return scores
+
+
+def _log_outcome(run: Run, config: TrainConfig, manifest: Manifest, model: Any, progress: Progress) -> None:
+    import numpy as np
+
+    run.log_json(progress.history, "history.json")
+    run.log_figure(curves_figure(progress.history, progress.best_epoch, run.name), "figures/curves.png")
+    run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch})
+    shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
+    example = np.random.default_rng(config.seed).integers(0, 256, shape, dtype=np.uint8)
+    run.log_model(model, example, model_metadata(manifest, run.id, config.backbone.name))
+
+
+def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[str, Any]:
+    """What travels with a model so that its numbers can be read: classes in order, image settings, origin."""
+    return {
+        "classes": list(manifest.classes),
+        "taxonomy": manifest.taxonomy,
+        "protocol": manifest.protocol,
+        "dataset_digest": manifest.digest,
+        "size_px": manifest.size_px,
+        "colour": manifest.colour,
+        "pixels": "uint8 0..255, normalised inside the model",
+        "architecture": architecture,
+        "run_id": run_id,
+    }
+
+
+def _log_model_facts(run: Run, built: BuiltModel, policy: str, context: Context) -> None:
+    summary = io.StringIO()
+    built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
+    run.log_text(summary.getvalue(), "model_summary.txt")
+    run.log_metrics({"parameters": built.model.count_params()})
+    run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy})
+    if built.warning:
+        context.terminal.warn(built.warning)
+        run.set_tags({"ferlab.warning": built.warning})
+
+
+def _set_up_backend(config: TrainConfig) -> None:
+    load_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if config.compute.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+
+
+def _checkpoint_folder(context: Context, run_id: str) -> Any:
+    return context.home / "checkpoints" / run_id
+
+
+def _phase_number(config: TrainConfig, row: EpochRow) -> int:
+    return 1 + [phase.name for phase in config.recipe.phases].index(row.phase)
+
+
+def _model_spec(config: TrainConfig, manifest: Manifest, with_weights: bool = True) -> ModelSpec:
+    wanted = with_weights and config.debug.pretrained
+    return ModelSpec(
+        backbone=config.backbone.name,
+        classes=manifest.classes,
+        size_px=manifest.size_px,
+        channels=manifest.channels,
+        working_px=config.backbone.working_px,
+        weights=config.backbone.weights if wanted else "none",
+        weights_required=config.backbone.weights_required and wanted,
+        dropout=config.backbone.dropout,
+        width=config.backbone.width,
+    )
+
+
+def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
+    weights = tuple(manifest.class_weights[name] for name in manifest.classes)
+    train_count = sum(manifest.counts["train"].values())
+    return BatchSpec(
+        batch_size=min(config.recipe.batch_size, train_count) if config.debug.max_steps else config.recipe.batch_size,
+        seed=config.seed,
+        class_weights=weights if config.recipe.class_weights else None,
+        max_steps=config.debug.max_steps,
+        memory_bytes=config.compute.memory_gb * 1e9,
+    )
+
+
+def _fit_spec(config: TrainConfig, built: BuiltModel) -> FitSpec:
+    augment = config.augment
+    return FitSpec(
+        phases=tuple(PhaseSpec(**vars(phase)) for phase in config.recipe.phases),
+        augment=AugmentSpec(
+            augment.flip,
+            augment.rotation_deg,
+            augment.shift,
+            augment.zoom,
+            augment.brightness,
+            augment.contrast,
+        ),
+        label_smoothing=config.recipe.label_smoothing,
+        patience=config.recipe.patience,
+        max_epochs=config.debug.max_epochs,
+        train_all=not built.pretrained,
+    )
