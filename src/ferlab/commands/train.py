@@ -88,7 +88,8 @@ def _recorded(reference: str, context: Context) -> tuple[TrainConfig, Context]:
     record = find_run(reference)
     if record.stage != "train" or record.status == "FINISHED":
         stage = record.stage or "not one of ferlab"
-        message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."raise UserError(message)
+        message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
+        raise UserError(message)
     raw = {**record.config(), "resume": record.id}
     context.raw = raw
     return validate(OmegaConf.create(raw), TrainConfig, machine_facts()), context
