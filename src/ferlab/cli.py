@@ -88,15 +88,14 @@ def _run_command(command: str, rest: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from ferlab.config.files import config_root
-    from ferlab.config.overrides import hydra_arguments
+    from ferlab.config.overrides import explain, hydra_arguments
 
     search = f"hydra.searchpath=[file://{config_root()},file://{Path.cwd()}]"
     sys.argv = [f"ferlab {command}", *hydra_arguments(overrides), search]
     try:
         outcomes = import_module(f"ferlab.commands.{command}").main()
     except (HydraException, OmegaConfBaseException) as error:
-        message = " ".join(str(error).split())
-        raise UserError(message) from error
+        raise UserError(explain(error, command)) from error
     results = [outcome.result for outcome in outcomes if outcome.error is None]
     if json_path and results:
         _write_json(json_path, results if _is_multirun(overrides) else results[0])

@@ -13,8 +13,9 @@ from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import class_counts_figure
 from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
-from ferlab.preparation.prepare import Prepared, Request, Resources, prepare, prepared_folder
+from ferlab.preparation.prepare import Prepared, Request, prepare, prepared_folder
 from ferlab.preparation.shards import ImageSettings
+from ferlab.preparation.spark import Resources
 from ferlab.storage import exclusive, write_text
 from ferlab.tracking.run import Run
 
@@ -118,7 +119,7 @@ def _synthetic_root(dataset: Dataset, faces: Synthesize, context: Context) -> Pa
         return None
     kind = LAYOUTS[dataset.layout].synthetic
     root = context.home / "synthetic" / f"{kind}-{faces.count}-{faces.seed}"
-    with exclusive(root.with_name(root.name + ".lock")):
+    with exclusive(root.parent / ".locks" / root.name):
         if not root.exists():
             context.terminal.say(f"drawing {faces.count:,} synthetic faces: {root}")
             with context.terminal.progress("drawing") as on_progress:

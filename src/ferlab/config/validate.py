@@ -36,10 +36,13 @@ def validate(cfg: DictConfig, schema: type[Config], facts: Facts) -> Config:
         if not broken and all(hasattr(config, node) for node in nodes):
             arguments = [getattr(config, node) for node in nodes]
             problems |= dict(rule(facts, *arguments))
+    if len(problems) == 1:
+        ((key, text),) = problems.items()
+        message = f"{key}: {text}"
+        raise UserError(message)
     if problems:
         lines = [f"  {key}: {text}" for key, text in problems.items()]
-        title = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        message = f"config has {title}:\n" + "\n".join(lines)
+        message = f"config has {len(lines)} problems:\n" + "\n".join(lines)
         raise UserError(message)
     return config
 

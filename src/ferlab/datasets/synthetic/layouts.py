@@ -1,9 +1,7 @@
 """Write the embedded data set to disk in the layouts in which FER-2013 and AffectNet circulate."""
 
 import csv
-import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from ferlab.datasets.synthetic.population import sample_face
 from ferlab.datasets.synthetic.projection import landmarks
 from ferlab.emotions import AFFECTNET7, FER2013
 from ferlab.errors import UserError
+from ferlab.storage import remove_folder, writing_errors
 
 FER2013_PX = 48
 AFFECTNET_PX = 224
@@ -60,24 +59,15 @@ def _check(layout: str, out: Path, count: int) -> None:
 def _appears_complete(out: Path) -> Iterator[Path]:
     """Lend a temporary folder beside ``out`` that takes its name at the end, or vanishes."""
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(_disk_message(out, error)) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _disk_message(out: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"out={out}: the disk is full, nothing was kept. Free some space or name another folder."
-    return f"out={out}: cannot be written ({error.strerror or error}). Name another folder."
+    with writing_errors(out):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+        finally:
+            remove_folder(partial)
 
 
 def _fer2013_usages(count: int) -> list[str]:
