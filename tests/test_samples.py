@@ -1,0 +1,74 @@
+"""The sample contract: columns, hashes that never move, digests that tell pixels apart."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ferlab.samples import SAMPLE_SCHEMA, hash_fraction, pixel_digest, sample_table
+
+
+def test_a_table_keeps_the_columns_and_leaves_null_what_is_not_given():
+    table = sample_table(["0", "1"], ["train", "test"], np.array([3, 6]), pixels=[b"\0" * 4, b"\1" * 4])
+    assert table.schema == SAMPLE_SCHEMA
+    assert table["id"].to_pylist() == ["0", "1"]
+    assert table["label"].to_pylist() == [3, 6]
+    assert table["pixels"].to_pylist() == [b"\0" * 4, b"\1" * 4]
+    assert table["path"].null_count == table["group"].null_count == table["valence"].null_count == 2
+
+
+def test_missing_annotations_stay_null_and_given_ones_keep_their_value():
+    table = sample_table(
+        ["a", "b"], ["train"] * 2, [0, 1], paths=["/a", "/b"], valence=[0.25, None], arousal=[None, -1]
+    )
+    assert table["valence"].to_pylist() == [0.25, None]
+    assert table["arousal"].to_pylist() == [None, -1.0]
+
+
+def test_columns_of_unequal_length_are_refused():
+    with pytest.raises(pa.ArrowInvalid):
+        sample_table(["a", "b"], ["train"], [0, 1], paths=["/a", "/b"])
+
+
+def test_hash_fractions_are_the_same_in_every_process_and_have_not_moved():
+    # a change of these numbers would silently change every split and shard ever made
+    program = "from ferlab.samples import hash_fraction; print(repr(hash_fraction('17', 0, 'carve')))"
+    other = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True
+    )
+    assert float(other.stdout) == hash_fraction("17", 0, "carve") == pytest.approx(0.868711286239001)
+
+
+def test_hash_fractions_fill_0_to_1_evenly_and_differ_by_seed_and_purpose():
+    def draw(seed: int, purpose: str) -> np.ndarray:
+        return np.array([hash_fraction(str(i), seed, purpose) for i in range(4000)])
+
+    base, seeded, shards = draw(0, "carve"), draw(1, "carve"), draw(0, "shard")
+    assert (base >= 0).all()
+    assert (base < 1).all()
+    counts = np.histogram(base, bins=10, range=(0, 1))[0]
+    assert (np.abs(counts - 400) < 5 * np.sqrt(360)).all()
+    for other in (seeded, shards):
+        assert abs(np.corrcoef(base, other)[0, 1]) < 0.08
+
+
+def test_ids_that_run_together_are_not_confused():
+    assert hash_fraction("1", 12, "x") != hash_fraction("21", 1, "x")
+    assert hash_fraction("b", 0, "a") != hash_fraction("", 0, "ab")
+
+
+def test_equal_pixels_have_equal_digests_whatever_their_memory_layout():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6), dtype=np.uint8)
+    assert pixel_digest(image) == pixel_digest(np.asfortranarray(image)) == pixel_digest(image.copy())
+    assert pixel_digest(image.T.copy().T) == pixel_digest(image)
+
+
+def test_one_changed_pixel_or_another_shape_changes_the_digest():
+    image = np.zeros((8, 6), np.uint8)
+    changed = image.copy()
+    changed[7, 5] = 1
+    digests = {pixel_digest(image), pixel_digest(changed), pixel_digest(image.reshape(6, 8)), pixel_digest(image.T)}
+    assert len(digests) == 3
+    assert all(len(digest) == 16 for digest in digests)
