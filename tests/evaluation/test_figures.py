@@ -20,7 +20,11 @@ NAMES = ("angry", "happy", "neutral")
 
 @pytest.fixture
 def scores() -> Scores:
-    rows = (ClassRow("angry", 0.5, 0.25, 1 / 3, 4), ClassRow("happy", 0.9, 1.0, 0.95, 9), ClassRow("neutral", 0, 0, 0, 0))
+    rows = (
+        ClassRow("angry", 0.5, 0.25, 1 / 3, 4),
+        ClassRow("happy", 0.9, 1.0, 0.95, 9),
+        ClassRow("neutral", 0, 0, 0, 0),
+    )
     confusion = np.array([[1, 2, 1], [0, 9, 0], [0, 0, 0]])
     return Scores({"accuracy": Estimate(10 / 13, 0.5, 0.9)}, rows, confusion, 13)
 

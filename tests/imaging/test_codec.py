@@ -91,7 +91,7 @@ def test_colours_come_out_as_rgb_not_bgr(picture):
 
 def test_gray_is_the_luma_of_the_colours(picture):
     luma = picture @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(decode(encode(picture, "png"), "gray") - luma).max() <= 1
+    assert np.abs(decode(encode(picture, "png"), "gray") - luma).max() <= 1.5
     assert np.abs(decode(jpeg(picture), "gray") - luma).mean() < 2
 
 

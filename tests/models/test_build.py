@@ -1,5 +1,6 @@
 """Every backbone of the catalog, by the same rules: raw pixels in, probabilities out, loads without ferlab."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,11 @@ def pixels(count: int, size_px: int, channels: int, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).integers(0, 256, (count, size_px, size_px, channels), dtype=np.uint8)
 
 
+def answer_of(model: Any, images: np.ndarray) -> np.ndarray:
+    """Inference without tracing a graph, which would cost more than the arithmetic."""
+    return np.asarray(model(images, training=False))
+
+
 @pytest.fixture(scope="module")
 def models(tf: Any) -> dict[tuple[str, int], Any]:
     """Every row of the catalog at its smallest size, gray and RGB, untrained."""
@@ -80,7 +86,7 @@ def reloaded(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     # the editable install puts a finder of that name into every process
-    assert not [name for name in eval(done.stdout.splitlines()[-1]) if name.split(".")[0] == "ferlab"]
+    assert not [name for name in json.loads(done.stdout.splitlines()[-1]) if name.split(".")[0] == "ferlab"]
     return lambda key: (here[key], np.load(folder / f"{key}.there.npy"))
 
 
@@ -93,7 +99,7 @@ def test_takes_raw_uint8_pixels_and_gives_probabilities(models: dict[tuple[str, 
     model, size = models[variant], CATALOG[variant[0]].smallest_px
     assert model.inputs[0].dtype == "uint8"
     assert tuple(model.input_shape[1:]) == (size, size, variant[1])
-    answer = model.predict(pixels(6, size, variant[1]), verbose=0)
+    answer = answer_of(model, pixels(6, size, variant[1]))
     assert answer.shape == (6, len(CLASSES))
     assert answer.dtype == np.float32
     assert (answer >= 0).all()
@@ -104,14 +110,14 @@ def test_takes_raw_uint8_pixels_and_gives_probabilities(models: dict[tuple[str, 
 def test_flat_images_give_finite_probabilities(models: dict[tuple[str, int], Any], variant, value: int) -> None:
     size = CATALOG[variant[0]].smallest_px
     flat = np.full((2, size, size, variant[1]), value, np.uint8)
-    assert np.isfinite(models[variant].predict(flat, verbose=0)).all()
+    assert np.isfinite(answer_of(models[variant], flat)).all()
 
 
 def test_an_image_is_scored_alike_alone_and_in_a_batch(models: dict[tuple[str, int], Any], variant) -> None:
     model, images = models[variant], pixels(6, CATALOG[variant[0]].smallest_px, variant[1])
-    together = model.predict(images, verbose=0)
+    together = answer_of(model, images)
     for position in (0, 3, 5):
-        alone = model.predict(images[position : position + 1], verbose=0)[0]
+        alone = answer_of(model, images[position : position + 1])[0]
         np.testing.assert_allclose(alone, together[position], atol=1e-5)
 
 
@@ -121,8 +127,8 @@ def test_images_make_a_difference(models: dict[tuple[str, int], Any], variant) -
     model = models[variant]
     inner = type(model)(model.input, model.get_layer("normalise").output)
     scale, offset = PREPROCESSINGS[CATALOG[variant[0]].preprocessing]
-    np.testing.assert_allclose(inner.predict(dark, verbose=0), offset, atol=1e-6)
-    np.testing.assert_allclose(inner.predict(bright, verbose=0), 255 * scale + offset, atol=1e-6)
+    np.testing.assert_allclose(answer_of(inner, dark), offset, atol=1e-6)
+    np.testing.assert_allclose(answer_of(inner, bright), 255 * scale + offset, atol=1e-6)
 
 
 def test_saved_model_gives_the_same_without_ferlab(reloaded: Callable[[str], Any], variant) -> None:
@@ -140,10 +146,10 @@ def test_training_lowers_the_loss_on_a_fixed_batch(tf: Any, name: str) -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    model = build_model(spec(name, dropout=0.0)).model
+    model = build_model(spec(name, dropout=0.0, width=0.5)).model
     images, labels = pixels(14, CATALOG[name].smallest_px, 1), np.eye(7, dtype=np.float32)[np.arange(14) % 7]
-    model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=False)
-    losses = [float(model.train_on_batch(images, labels)) for _ in range(4)]
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(), run_eagerly=True)
+    losses = [float(model.train_on_batch(images, labels)) for _ in range(3)]
     assert losses[-1] < losses[0]
 
 
@@ -157,18 +163,18 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(tf: Any, na
     assert {layer.compute_dtype for layer in base_of(plain).layers} == {"float32"}
     assert {str(weight.dtype) for weight in mixed.weights if "seed" not in weight.path} == {"float32"}
     images = pixels(4, CATALOG[name].smallest_px, 1)
-    answer = mixed.predict(images, verbose=0)
+    answer = answer_of(mixed, images)
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
     plain.set_weights(mixed.get_weights())
-    np.testing.assert_allclose(answer, plain.predict(images, verbose=0), atol=0.05)
+    np.testing.assert_allclose(answer, answer_of(plain, images), atol=0.05)
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_working_size_enlarges_inside_the_model(tf: Any, name: str) -> None:
     model = build_model(spec(name, size_px=20, working_px=CATALOG[name].smallest_px)).model
     assert tuple(model.input_shape[1:]) == (20, 20, 1)
-    assert model.predict(pixels(2, 20, 1), verbose=0).shape == (2, 7)
+    assert answer_of(model, pixels(2, 20, 1)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -194,10 +200,10 @@ def changed_layers(before: dict[str, list[np.ndarray]], after: dict[str, list[np
 def test_a_training_step_changes_the_upper_share_of_layers_only(tf: Any, share: float) -> None:
     import keras
 
-    model = build_model(spec("mobilenetv2", 3)).model
+    model = build_model(spec("mobilenetv2", 3, width=0.35)).model
     trainable = set_trainable(model, share)
     layers = [layer.name for layer in base_of(model).layers]
-    model.compile(keras.optimizers.Adam(1e-2), "categorical_crossentropy", jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-2), "categorical_crossentropy", run_eagerly=True)
     before = weights_by_layer(model)
     model.train_on_batch(pixels(8, 32, 3), np.eye(7, dtype=np.float32)[np.arange(8) % 7])
     changed = changed_layers(before, weights_by_layer(model))
@@ -248,36 +254,32 @@ def test_no_weights_means_not_pretrained(tf: Any) -> None:
     assert not build_model(spec("mobilenetv2", weights="none")).pretrained
 
 
-def test_weights_of_another_network_are_refused(
-    weights_file: tuple[Path, list[np.ndarray]], models: dict[tuple[str, int], Any], tmp_path: Path
+@pytest.mark.filterwarnings("ignore:Skipping")
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "absent", "another network"])
+def test_weights_that_do_not_fit_are_refused(
+    weights_file: tuple[Path, list[np.ndarray]], tmp_path: Path, damage: str
 ) -> None:
-    wrong = {
-        "truncated.weights.h5": weights_file[0].read_bytes()[:5000],
-        "text.weights.h5": b"not an HDF5 file",
-        "empty.weights.h5": b"",
-    }
-    for name, content in wrong.items():
-        (tmp_path / name).write_bytes(content)
-    base_of(models["seq1", 1]).save_weights(tmp_path / "seq1.weights.h5")
-    for name in (*wrong, "seq1.weights.h5", "absent.weights.h5"):
-        with pytest.raises(UserError, match=name) as refusal:
-            build_model(spec("mobilenetv2", weights=str(tmp_path / name)))
-        assert "\n" not in str(refusal.value)
+    whole = weights_file[0].read_bytes()
+    content = {"truncated": whole[:5000], "text": b"not an HDF5 file", "empty": b"", "another network": whole}
+    path = tmp_path / "given.weights.h5"
+    if damage in content:
+        path.write_bytes(content[damage])
+    with pytest.raises(UserError, match=r"given\.weights\.h5: does not fit seq1") as refusal:
+        build_model(spec("seq1", weights=str(path)))
+    assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping")
 def test_weights_of_another_width_are_refused(weights_file: tuple[Path, list[np.ndarray]]) -> None:
     with pytest.raises(UserError, match=r"backbone\.weights"):
         build_model(spec("mobilenetv2", weights=str(weights_file[0]), width=0.5))
 
 
 def test_missing_imagenet_weights_warn_or_stop(tf: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import keras
-
     def no_network(*arguments: Any, **options: Any) -> Any:
         message = "URL fetch failure on https://storage.googleapis.com: network unreachable"
         raise OSError(message)
 
-    monkeypatch.setattr(keras.applications.mobilenet_v2.file_utils if False else keras.utils, "get_file", no_network)
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", no_network)
     built = build_model(spec("mobilenetv2", weights="imagenet", size_px=96))
     assert not built.pretrained

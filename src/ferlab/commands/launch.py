@@ -25,6 +25,7 @@ PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
 class Context:
     """What a command needs beside its config. ``raw`` is the composed config as plain data."""
 
+    command: str
     home: Path
     raw: dict[str, Any]
     terminal: Terminal = field(default_factory=Terminal)
@@ -34,7 +35,8 @@ class Context:
     def store(self) -> Store:
         """The tracking store, connected on first use."""
         if self._store is None:
-            self._store = connect(self.home, config_root(), os.environ.pop(PROJECT_RUN_VARIABLE, None))
+            project_run = os.environ.pop(PROJECT_RUN_VARIABLE, None)  # of a sweep, the first job joins it
+            self._store = connect(self.home, config_root(), project_run, self.command)
         return self._store
 
     @property
@@ -67,7 +69,7 @@ def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[
         try:
             config = validate(cfg, schema, machine_facts())
             raw = OmegaConf.to_container(cfg, resolve=True)
-            context = Context(Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]
+            context = Context(command, Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]
             outcomes.append(Outcome(work(config, context)))
         except Exception as error:
             outcomes.append(Outcome(error=error))

@@ -61,7 +61,7 @@ def _member_config(member: Member, context: Context) -> tuple[TrainConfig, dict[
 
 
 def _member_context(raw: dict[str, Any], context: Context) -> Context:
-    return Context(context.home, raw, context.terminal, context.store)
+    return Context(context.command, context.home, raw, context.terminal, context.store)
 
 
 def _show(

@@ -20,12 +20,17 @@ SAMPLING_INTERVAL_S = 5
 
 @dataclass
 class Store:
-    """A connected store. The first run opened without a parent joins the run that ``mlflow run`` made, if any."""
+    """A connected store.
+
+    ``project_run`` is the run that ``mlflow run`` made for this process, if any: the first run of the stage
+    ``project_stage`` joins it.
+    """
 
     uri: str
     home: Path
     code: CodeState
     project_run: str | None = None
+    project_stage: str = ""
     _artifacts: str | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
@@ -36,7 +41,7 @@ class Store:
         import mlflow
 
         run_id = resume
-        if run_id is None and parent is None:
+        if run_id is None and stage == self.project_stage:
             run_id, self.project_run = self.project_run, None
         experiment = None if run_id else self._experiment(study)
         active = mlflow.start_run(
@@ -90,8 +95,10 @@ class Store:
         return str(found.experiment_id)
 
 
-def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store:
+def connect(home: Path, checkout: Path, project_run: str | None = None, project_stage: str = "") -> Store:
     """Open the store: ``MLFLOW_TRACKING_URI`` when set, else SQLite under ``home``. Closes runs left by dead processes.
+
+    Artifacts of a SQLite store go under ``home`` too; a server decides for itself.
 
     Raises:
         UserError: the store cannot be reached or written.
@@ -118,8 +125,8 @@ def connect(home: Path, checkout: Path, project_run: str | None = None) -> Store
     except (MlflowException, OSError) as error:
         message = f"tracking store {uri}: cannot be opened ({str(error).splitlines()[0][:200]})."
         raise UserError(message) from error
-    artifacts = None if chosen else (home / "artifacts").as_uri()
-    return Store(uri, home, code_state(checkout), project_run, artifacts)
+    artifacts = (home / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+    return Store(uri, home, code_state(checkout), project_run, project_stage, artifacts)
 
 
 def _create_database(path: Path) -> None:

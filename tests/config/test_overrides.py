@@ -1,0 +1,68 @@
+"""Values reach the config as they were typed, however awkward for Hydra's grammar."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from ferlab.config.files import conf_folder
+from ferlab.config.overrides import hydra_arguments
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/data/fer",
+        "~/faces",
+        "/data/fer (1)",
+        "/data/a=b",
+        "/data/with spaces/and=equals (2)",
+        "/data/it's (here)",
+        'C:\\faces\\"new" (1)',
+        "/data/{braces",
+        "/data/[brackets",
+        "/data/größe/文件 (2)",
+        "/data/#hash",
+        "/data/100%",
+        "/data/ends with backslash (1)\\",
+        "/data/a:b",
+        "/data/a&b;c|d",
+        "@here",
+        "!bang",
+    ],
+)
+def test_a_value_arrives_as_it_was_typed(value):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("train", overrides=hydra_arguments([f"dataset.root={value}"]))
+    assert cfg.dataset.root == value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "seed=3",
+        "seed=1,2,3",
+        "runs=[abc,def]",
+        "+a.b={x:1,y:[2]}",
+        "~dataset.root",
+        "recipe=two_phase",
+        "study='quoted text'",
+        "seed=range(1,5)",
+        "dataset.root=null",
+        "dataset.root=",
+        "study=${backbone.name}",
+        "-m",
+        "--cfg",
+        "job",
+        "--config-dir=/a (1)",
+    ],
+)
+def test_what_hydra_understands_is_left_alone(argument):
+    assert hydra_arguments([argument]) == [argument]
+
+
+def test_the_order_and_number_of_arguments_stay():
+    arguments = ["-m", "seed=1,2", "dataset.root=/a (1)", "--cfg", "job"]
+    made = hydra_arguments(arguments)
+    assert [made[i] for i in (0, 1, 3, 4)] == [arguments[i] for i in (0, 1, 3, 4)]
+    assert made[2].startswith("dataset.root=")

@@ -1,0 +1,168 @@
+"""Combinations that look right one by one and cannot work together are refused before anything runs."""
+
+from dataclasses import replace
+
+import pytest
+
+from ferlab.config import rules
+from ferlab.config.rules import Facts
+from ferlab.config.schema import (
+    Augment,
+    Backbone,
+    Compute,
+    Dataset,
+    Member,
+    Phase,
+    Pipeline,
+    Preparation,
+    Recipe,
+    Synthesize,
+)
+from ferlab.datasets.catalog import LAYOUTS
+
+FACTS = Facts(
+    layouts=LAYOUTS, gpu_present=False, backbones=("seq1", "seq2", "mobilenetv2"), recipes=("scratch", "demo")
+)
+FER = Dataset(name="fer2013", layout="fer2013", protocol="official", root="/data/fer")
+AFFECTNET = Dataset(name="affectnet7", layout="affectnet-2021", protocol="carved", root="/data/affectnet")
+SCRATCH = Recipe(name="scratch", phases=[Phase("all", 10, 0.01)])
+TWO_PHASE = Recipe(name="two_phase", phases=[Phase("head", 1, 0.01, trainable=0.0), Phase("tune", 1, 0.01)])
+
+
+def found(rule, *nodes, facts=FACTS) -> dict[str, str]:
+    return dict(rule(facts, *nodes))
+
+
+@pytest.mark.parametrize("dataset", [FER, AFFECTNET, replace(FER, root=None, synthesize=Synthesize(70))])
+def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
+    assert found(rules.dataset_source, dataset) == {}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "key", "words"),
+    [
+        (replace(FER, root=None), "dataset.root", "dataset=synthetic"),
+        (replace(FER, root="gs://bucket/fer"), "dataset.root", "local folder"),
+        (replace(AFFECTNET, protocol="official"), "dataset.protocol", "carved"),
+        (replace(FER, root=None, synthesize=Synthesize(69)), "dataset.synthesize.count", "70"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_is_refused(dataset, key, words):
+    problems = found(rules.dataset_source, dataset)
+    assert set(problems) == {key}
+    assert words in problems[key]
+
+
+def test_all_problems_of_a_dataset_come_at_once():
+    dataset = replace(AFFECTNET, root=None, protocol="official")
+    assert set(found(rules.dataset_source, dataset)) == {"dataset.root", "dataset.protocol"}
+
+
+def test_gray_faces_are_not_stored_as_rgb():
+    assert set(found(rules.stored_images, FER, Preparation(colour="rgb"))) == {"preparation.colour"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "colour"), [(FER, None), (FER, "gray"), (AFFECTNET, None), (AFFECTNET, "rgb"), (AFFECTNET, "gray")]
+)
+def test_colours_that_the_source_has_are_fine(dataset, colour):
+    assert found(rules.stored_images, dataset, Preparation(colour=colour)) == {}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "preparation"),
+    [
+        (Backbone("seq1"), Preparation()),
+        (Backbone("seq1"), Preparation(size_px=32)),
+        (Backbone("mobilenetv2", weights="imagenet"), Preparation()),
+        (Backbone("mobilenetv2", weights="imagenet", working_px=96, weights_required=True), Preparation(size_px=16)),
+    ],
+)
+def test_a_backbone_with_images_and_weights_that_fit_is_fine(backbone, preparation):
+    assert found(rules.backbone_fits, backbone, FER, preparation) == {}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "preparation", "key", "words"),
+    [
+        (Backbone("resnet9000"), Preparation(), "backbone.name", "seq1, seq2, mobilenetv2"),
+        (Backbone("seq1"), Preparation(size_px=31), "preparation.size_px", "at least 32 px, got 31"),
+        (Backbone("seq1", working_px=24), Preparation(size_px=48), "backbone.working_px", "got 24"),
+        (Backbone("seq1", weights="imagenet"), Preparation(), "backbone.weights", "no ImageNet weights"),
+        (Backbone("seq1", weights="/no/such/file.h5"), Preparation(), "backbone.weights", "/no/such/file.h5"),
+        (Backbone("seq1", weights_required=True), Preparation(), "backbone.weights_required", "required"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_is_refused(backbone, preparation, key, words):
+    problems = found(rules.backbone_fits, backbone, FER, preparation)
+    assert set(problems) == {key}
+    assert words in problems[key]
+
+
+def test_a_weights_file_that_exists_is_fine_also_below_the_home_folder(tmp_path, monkeypatch):
+    (tmp_path / "face.weights.h5").write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for weights in (str(tmp_path / "face.weights.h5"), "~/face.weights.h5"):
+        assert found(rules.backbone_fits, Backbone("seq1", weights=weights), FER, Preparation()) == {}
+
+
+def test_a_recipe_that_freezes_layers_needs_a_pretrained_base():
+    problems = found(rules.recipe_fits, TWO_PHASE, Backbone("seq1"))
+    assert "recipe=scratch" in problems["recipe"]
+    assert found(rules.recipe_fits, TWO_PHASE, Backbone("mobilenetv2")) == {}
+    assert found(rules.recipe_fits, SCRATCH, Backbone("seq1")) == {}
+
+
+@pytest.mark.parametrize("phases", [[], [Phase("all", 1, 0.1), Phase("all", 2, 0.1)]])
+def test_a_recipe_without_phases_or_with_two_of_one_name_is_refused(phases):
+    assert set(found(rules.recipe_fits, Recipe("mine", phases), Backbone("seq1"))) == {"recipe.phases"}
+
+
+def test_augmentation_may_not_push_the_face_out_of_the_image():
+    assert found(rules.augment_fits, Augment("a", shift=0.3, zoom=0.3)) == {}
+    assert set(found(rules.augment_fits, Augment("a", shift=0.4, zoom=0.3))) == {"augment"}
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu_present", "refused"),
+    [("gpu", False, True), ("gpu", True, False), ("auto", False, False), ("cpu", True, False)],
+)
+def test_a_gpu_that_is_asked_for_must_be_there(device, gpu_present, refused):
+    compute = Compute("local", device=device)
+    problems = found(rules.device_present, compute, facts=replace(FACTS, gpu_present=gpu_present))
+    assert set(problems) == ({"compute.device"} if refused else set())
+
+
+ONE, TWO = Member("seq1", "scratch", 0), Member("seq2", "scratch", 0)
+
+
+@pytest.mark.parametrize("members", [[ONE, TWO], [ONE, replace(ONE, seed=1)], [ONE, replace(ONE, recipe="demo"), TWO]])
+def test_members_that_differ_are_fine(members):
+    assert found(rules.members_known, Pipeline(members)) == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "keys"),
+    [
+        ([], {"pipeline.members"}),
+        ([ONE], {"pipeline.members"}),
+        ([ONE, TWO, ONE], {"pipeline.members[2]"}),
+        ([ONE, Member("seq3", "scratch")], {"pipeline.members[1].backbone"}),
+        ([ONE, Member("seq2", "scrach")], {"pipeline.members[1].recipe"}),
+        (
+            [Member("a", "b"), Member("a", "b")],
+            {f"pipeline.members[{i}].{k}" for i in (0, 1) for k in ("backbone", "recipe")} | {"pipeline.members[1]"},
+        ),
+    ],
+)
+def test_members_that_are_too_few_unknown_or_the_same_are_refused(members, keys):
+    assert set(found(rules.members_known, Pipeline(members))) == keys
+
+
+def test_every_rule_is_in_the_list_that_validate_runs():
+    written = {
+        value
+        for name, value in vars(rules).items()
+        if callable(value) and getattr(value, "__module__", "") == rules.__name__ and not isinstance(value, type)
+    }
+    assert {rule for _, rule in rules.RULES} == written
