@@ -14,8 +14,9 @@ import pytest
 
 from ferlab.datasets.catalog import LAYOUTS
 from ferlab.datasets.synthetic.layouts import write_synthetic
-from ferlab.preparation.prepare import Prepared, Request, Resources, prepare
+from ferlab.preparation.prepare import Prepared, Request, prepare
 from ferlab.preparation.shards import ImageSettings
+from ferlab.preparation.spark import Resources
 from ferlab.storage import exclusive
 
 CSV_FACES, AFFECTNET_FACES, SEED = 700, 120, 3

@@ -23,7 +23,7 @@ import json, sys
 import keras, numpy as np
 for path in sys.argv[1:]:
     model = keras.saving.load_model(path + ".keras", compile=False)
-    np.save(path + ".there.npy", model.predict(np.load(path + ".images.npy"), verbose=0))
+    np.save(path + ".there.npy", np.asarray(model(np.load(path + ".images.npy"), training=False)))
 print(json.dumps([name for name in sys.modules if name.startswith("ferlab")]))
 """
 
@@ -68,7 +68,7 @@ def reloaded(
 ) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
     """Predictions (here, there): ``there`` is an isolated Python that knows Keras and not ferlab."""
     folder = tmp_path_factory.mktemp("saved")
-    saved = {f"{name}-{channels}": model for (name, channels), model in models.items()}
+    saved = {name: model for (name, channels), model in models.items() if channels == 1}
     first, other = models["seq1", 1], build_model(spec("seq1")).model
     saved["ensemble"] = ensemble_model([first, other, models["seq2", 1]], [0.5, 0.2, 0.3])
     here = {}
@@ -76,7 +76,7 @@ def reloaded(
         images = pixels(5, *model.input_shape[2:])
         np.save(folder / f"{key}.images.npy", images)
         model.save(folder / f"{key}.keras")
-        here[key] = model.predict(images, verbose=0)
+        here[key] = answer_of(model, images)
     done = subprocess.run(
         [sys.executable, "-I", "-c", LOAD_ELSEWHERE, *(str(folder / key) for key in saved)],
         capture_output=True,
@@ -131,13 +131,10 @@ def test_images_make_a_difference(models: dict[tuple[str, int], Any], variant) -
     np.testing.assert_allclose(answer_of(inner, bright), 255 * scale + offset, atol=1e-6)
 
 
-def test_saved_model_gives_the_same_without_ferlab(reloaded: Callable[[str], Any], variant) -> None:
-    here, there = reloaded(f"{variant[0]}-{variant[1]}")
-    np.testing.assert_allclose(there, here, atol=1e-6)
-
-
-def test_saved_ensemble_gives_the_same_without_ferlab(reloaded: Callable[[str], Any]) -> None:
-    here, there = reloaded("ensemble")
+@pytest.mark.parametrize("name", [*CATALOG, "ensemble"])
+def test_saved_model_gives_the_same_without_ferlab(reloaded: Callable[[str], Any], name: str) -> None:
+    here, there = reloaded(name)
+    assert here.std(axis=0).max() > 1e-7
     np.testing.assert_allclose(there, here, atol=1e-6)
 
 

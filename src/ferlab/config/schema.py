@@ -81,7 +81,7 @@ class Phase:
     epochs: int = number(1, 10_000)
     learning_rate: float = number(1e-8, 10.0)
     optimizer: str = choice(("sgd", "adam", "adamw"), "adamw")
-    schedule: str = choice(("constant", "cosine", "onecycle"), "cosine")
+    schedule: str = choice(("constant", "cosine"), "cosine")
     warmup: float = number(0.0, 0.9, 0.1)
     weight_decay: float = number(0.0, 1.0, 0.0)
     trainable: float = number(0.0, 1.0, 1.0)
@@ -98,7 +98,6 @@ class Recipe:
     class_weights: bool = False
     patience: int = number(0, 10_000, 0)
     precision: str = choice(("float32", "mixed_bfloat16", "auto"), "auto")
-    ema: float = number(0.0, 0.99999, 0.0)
 
 
 @dataclass

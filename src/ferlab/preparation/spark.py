@@ -53,6 +53,7 @@ def run_shard_job(
 
     Raises:
         UserError: the disk is full, or a worker died.
+
     """
 
     def work() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.inputs import Batches
 from ferlab.training.optimization import PhaseSpec, optimizer
 
-STEPS_PER_EXECUTION = 8
+STEPS_PER_EXECUTION = 20
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,16 @@ def _run_phase(
     data = batches.training(first, last, augmenter(spec.augment, batches.manifest.size_px))
 
     class AfterEpoch(keras.callbacks.Callback):
-        started = 0.0
+        started = trained = 0.0
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.monotonic()
 
+        def on_test_begin(self, logs: Any = None) -> None:
+            self.trained = time.monotonic()
+
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            seconds = time.monotonic() - self.started
+            training_s, seconds = self.trained - self.started, time.monotonic() - self.started
             metrics = {key: float(value) for key, value in logs.items()}
             if metrics["loss"] != metrics["loss"]:
                 message = (
@@ -127,7 +130,8 @@ def _run_phase(
                 )
                 raise UserError(message)
             metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            row = _advance(progress, phase, metrics, seconds, batches, spec)
+            images_per_s = batches.steps_per_epoch * batches.spec.batch_size / training_s
+            row = _advance(progress, phase, metrics, seconds, images_per_s, spec)
             checkpoints.save(self.model, progress, row.is_best)
             on_epoch(row)
             self.model.stop_training = progress.phase_done
