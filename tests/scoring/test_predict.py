@@ -55,9 +55,7 @@ def test_scoring_twice_gives_the_same_bytes(model: Any, prepared: Prepared) -> N
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
 
 
-def test_batches_do_not_change_the_answer(
-    model: Any, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_change_the_answer(model: Any, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = predict_split(model, prepared.folder, prepared.manifest, "test", "run")
     monkeypatch.setattr(predict, "BATCH", 9)
     np.testing.assert_allclose(

@@ -12,8 +12,6 @@ from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.inputs import Batches
 from ferlab.training.optimization import PhaseSpec, optimizer
 
-STEPS_PER_EXECUTION = 20
-
 
 @dataclass(frozen=True)
 class FitSpec:
@@ -37,7 +35,7 @@ class FitSpec:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One finished epoch: ``epoch`` counts over all phases from 1."""
+    """One finished epoch, counted over all phases from 1; ``seconds`` include validation, ``images_per_s`` does not."""
 
     phase: str
     epoch: int
@@ -71,7 +69,7 @@ def fit(
     for index in range(progress.phase, len(spec.phases)):
         fresh = index > progress.phase or progress.phase_epoch == 0
         if fresh:
-            _start_phase(trained, spec, index, batches.steps_per_epoch)
+            _start_phase(trained, spec, index, batches)
             progress.phase, progress.phase_epoch, progress.waited, progress.phase_done = index, 0, 0, False
         if not progress.phase_done:
             _run_phase(trained, batches, validation, spec, progress, checkpoints, on_epoch)
@@ -80,16 +78,16 @@ def fit(
     return progress
 
 
-def _start_phase(model: Any, spec: FitSpec, index: int, steps_per_epoch: int) -> None:
+def _start_phase(model: Any, spec: FitSpec, index: int, batches: Batches) -> None:
     import keras
 
     phase = spec.phases[index]
     set_trainable(model, 1.0 if spec.train_all else phase.trainable)
     model.compile(
-        optimizer=optimizer(phase, spec.epochs(phase) * steps_per_epoch),
+        optimizer=optimizer(phase, spec.epochs(phase) * batches.steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=spec.label_smoothing),
         metrics=["accuracy"],
-        steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
+        steps_per_execution=batches.steps_per_execution,
         # XLA on CPU is several times slower for small and depthwise convolutions
         jit_compile=False,
     )
@@ -153,7 +151,7 @@ def _advance(
     phase: PhaseSpec,
     metrics: dict[str, float],
     seconds: float,
-    batches: Batches,
+    images_per_s: float,
     spec: FitSpec,
 ) -> EpochRow:
     """Bring ``progress`` to the end of the epoch and describe it."""
@@ -174,7 +172,7 @@ def _advance(
         total_epochs=spec.total_epochs(),
         metrics=metrics,
         seconds=seconds,
-        images_per_s=batches.steps_per_epoch * batches.spec.batch_size / seconds,
+        images_per_s=images_per_s,
         is_best=is_best,
     )
     progress.history.append({"phase": phase.name, "epoch": progress.epoch, "seconds": seconds, **metrics})

@@ -18,6 +18,8 @@ from ferlab.samples import TRAIN, VALIDATION
 
 SHUFFLE_BUFFER = 4096
 OPEN_SHARDS = 4
+GROUPS = range(8, 21)
+"""Steps that one call into TensorFlow may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Batches:
                 f"{manifest.protocol}. Choose a smaller batch."
             )
             raise UserError(message)
-        self.steps_per_epoch = min(steps, spec.max_steps) if spec.max_steps else steps
+        self.steps_per_execution, self.steps_per_epoch = grouped_steps(min(steps, spec.max_steps or steps))
         self._arrays = self._load_train() if self.in_memory else None
 
     def training(self, first_epoch: int, last_epoch: int, augment: Callable[[Any, Any], Any]) -> Any:
@@ -136,6 +138,17 @@ class Batches:
         import tensorflow as tf
 
         return tf.one_hot(labels, len(self.manifest.classes))
+
+
+def grouped_steps(steps: int) -> tuple[int, int]:
+    """How many of ``steps`` batches one call executes, and how many an epoch then has.
+
+    Keras runs whole groups only, so an epoch must be a multiple of the group. The group in GROUPS that leaves out the
+    fewest batches is taken; those left out differ from epoch to epoch.
+    """
+    fitting = [group for group in GROUPS if group <= steps] or [steps]
+    group = max(fitting, key=lambda size: (steps // size * size, size))
+    return group, steps // group * group
 
 
 def record_decoder(manifest: Manifest) -> Callable[[Any], Any]:
