@@ -16,8 +16,8 @@ help: ## list the targets
 install: $(STAMP) ## build .venv from requirements.lock, bytecode compiled
 
 $(STAMP): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "ferlab needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1). Install one of them, or: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "ferlab needs Python 3.11, 3.12 or 3.13; PYTHON=$(PYTHON) is %d.%d." % v)'
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+		echo "ferlab needs Python 3.11, 3.12 or 3.13 and found $(or $(PYTHON),none of them). Install one, or: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock

@@ -9,7 +9,7 @@ import numpy as np
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepare import find_prepared
 from ferlab.commands.terminal import percent
-from ferlab.commands.train import EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
+from ferlab.commands.train import BOOTSTRAP_SEED, EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
 from ferlab.config.schema import EnsembleConfig
 from ferlab.emotions import require_same_classes
 from ferlab.ensembling.combine import aligned, combine, member_weights
@@ -64,7 +64,7 @@ def ensemble(
         require_same_classes(manifest.classes, members[0].classes, str(folder), f"run {records[0].id}")
         run.log_dataset(manifest, folder, "ensemble")
         combined = combine(members, weights, run.id)
-        scores = score(combined, RESAMPLES, 0)
+        scores = score(combined, RESAMPLES, BOOTSTRAP_SEED)
         run.log_saved(combined.save, "validation.parquet", "predictions")
         run.log_metrics(scores.flat("val"))
         by_id = {record.id: float(weight) for record, weight in zip(records, weights, strict=True)}
@@ -90,5 +90,5 @@ def _log_figures(run: Run, records: Sequence[RunRecord], members: Sequence[Predi
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     rows = [(run.name, scores.estimates["accuracy"])]
     for record, member in zip(records, members, strict=True):
-        rows.append((record.name, score(member, RESAMPLES, 0).estimates["accuracy"]))
+        rows.append((record.name, score(member, RESAMPLES, BOOTSTRAP_SEED).estimates["accuracy"]))
     run.log_figure(ranking_figure(rows, "accuracy on validation", "Ensemble and members"), "figures/members.png")

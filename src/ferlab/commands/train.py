@@ -32,6 +32,7 @@ from ferlab.training.optimization import PhaseSpec
 from ferlab.training.precision import choose_precision, precision_policy
 
 RESAMPLES = 2000
+BOOTSTRAP_SEED = 0
 EXAMPLES = 4
 PREDICTIONS = "predictions/validation.parquet"
 
@@ -128,7 +129,7 @@ def _fit(config: TrainConfig, context: Context, prepared: Prepared, run: Run) ->
 
 def _score(config: TrainConfig, prepared: Prepared, model: Any, run: Run) -> Scores:
     predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
-    scores = score(predictions, RESAMPLES, config.seed)
+    scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
     run.log_saved(predictions.save, "validation.parquet", "predictions")
     run.log_metrics(scores.flat("val"))
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")

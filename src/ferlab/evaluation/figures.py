@@ -65,7 +65,7 @@ def per_class_figure(scores: Scores, title: str) -> Any:
     figure, axes = _axes(8.4, 4.2)
     sns.barplot(table, x="category", y="value", hue="measure", ax=axes)
     axes.set(xlabel="", ylabel="", ylim=(0, 1), title=title)
-    axes.legend(title="", ncols=3, loc="upper right", frameon=True)
+    axes.legend(title="", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
