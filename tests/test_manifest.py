@@ -95,13 +95,8 @@ def test_a_missing_manifest_says_what_to_run(tmp_path):
         "\x00\x01",
         "{}",
         json.dumps({"schema_version": 99}),
-        pytest.param(
-            "[]", marks=pytest.mark.xfail(strict=True, reason="valid JSON that is no object: AttributeError escapes")
-        ),
-        pytest.param(
-            json.dumps({"schema_version": 1, "dataset": "fer2013"}),
-            marks=pytest.mark.xfail(strict=True, reason="missing keys: KeyError escapes"),
-        ),
+        "[]",
+        json.dumps({"schema_version": 1, "dataset": "fer2013"}),
     ],
 )
 def test_a_damaged_manifest_is_a_user_error_that_names_the_folder(tmp_path, text):
@@ -111,11 +106,10 @@ def test_a_damaged_manifest_is_a_user_error_that_names_the_folder(tmp_path, text
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_manifest_cut_in_the_middle_is_a_user_error(tmp_path, manifest):
+def test_a_manifest_cut_in_the_middle_does_not_count_as_prepared(tmp_path, manifest):
     text = (tmp_path / MANIFEST_NAME).read_text()
     (tmp_path / MANIFEST_NAME).write_text(text[: len(text) // 2])
-    with pytest.raises(UserError, match="cannot be read"):
-        load_complete(tmp_path, manifest.request_key)
+    assert load_complete(tmp_path, manifest.request_key) is None
 
 
 def test_a_moved_folder_is_still_whole(tmp_path, manifest):

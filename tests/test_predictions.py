@@ -134,21 +134,16 @@ def repeated(table: pa.Table) -> pa.Table:
     return pa.concat_tables([table, table])
 
 
-ESCAPES = pytest.mark.xfail(
-    strict=True, reason="columns are read outside the try block of Predictions.load: a KeyError or ValueError escapes"
-)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         without_metadata,
         with_nan,
         with_null,
-        pytest.param(without_a_class, marks=ESCAPES),
-        pytest.param(with_a_foreign_label, marks=ESCAPES),
-        pytest.param(without_ids, marks=ESCAPES),
-        pytest.param(without_probabilities, marks=ESCAPES),
+        without_a_class,
+        with_a_foreign_label,
+        without_ids,
+        without_probabilities,
         repeated,
     ],
 )

@@ -149,6 +149,7 @@ def _set_up_environment(verbose: bool) -> None:
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, _on_sigterm)
 

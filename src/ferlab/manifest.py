@@ -92,29 +92,33 @@ class Manifest:
         path = folder / MANIFEST_NAME
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+            version = data["schema_version"]
         except FileNotFoundError as error:
             message = f"{folder}: no {MANIFEST_NAME} there. Run `ferlab prepare` for this dataset first."
             raise UserError(message) from error
-        except (OSError, ValueError) as error:
-            message = f"{path}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
-            raise UserError(message) from error
-        if data.get("schema_version") != SCHEMA_VERSION:
-            message = (
-                f"{path}: schema version {data.get('schema_version')}, this ferlab reads {SCHEMA_VERSION}. "
-                "Remove the folder and run `ferlab prepare` again."
-            )
-            raise UserError(message)
-        data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
-        data["rejected"] = tuple(Rejection(**item) for item in data["rejected"])
-        data["classes"] = tuple(data["classes"])
-        return cls(**data)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise _unreadable(path, repr(error)) from error
+        if version != SCHEMA_VERSION:
+            raise _unreadable(path, f"schema version {version}, this ferlab reads {SCHEMA_VERSION}")
+        try:
+            data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
+            data["rejected"] = tuple(Rejection(**item) for item in data["rejected"])
+            data["classes"] = tuple(data["classes"])
+            return cls(**data)
+        except (KeyError, TypeError) as error:
+            raise _unreadable(path, repr(error)) from error
+
+
+def _unreadable(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: cannot be read ({reason}). Remove the folder and run `ferlab prepare` again.")
 
 
 def load_complete(folder: Path, request_key: str) -> Manifest | None:
     """The manifest when this request is prepared in ``folder`` and every shard is there in full size."""
-    if not (folder / MANIFEST_NAME).exists():
+    try:
+        manifest = Manifest.load(folder)
+    except UserError:
         return None
-    manifest = Manifest.load(folder)
     if manifest.request_key != request_key:
         return None
     for shard in manifest.shards:

@@ -80,18 +80,16 @@ class Predictions:
             table = pq.read_table(path)
             stored = table.schema.metadata or {}
             metadata = {key: stored[f"ferlab.{key}".encode()].decode() for key in METADATA}
-        except (OSError, pa.ArrowException, KeyError) as error:
+            classes = tuple(name[2:] for name in table.column_names if name.startswith("p_"))
+            label_of = {name: index for index, name in enumerate(classes)}
+            ids = tuple(table["id"].to_pylist())
+            labels = np.array([label_of[name] for name in table["label"].to_pylist()], dtype=np.int64)
+            columns = [table[f"p_{name}"].to_numpy() for name in classes]
+            probabilities = np.column_stack(columns).astype(np.float64)
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             message = f"{path}: not a predictions file of ferlab ({type(error).__name__}: {error})."
             raise UserError(message) from error
-        classes = tuple(name[2:] for name in table.column_names if name.startswith("p_"))
-        label_of = {name: index for index, name in enumerate(classes)}
-        return cls(
-            ids=tuple(table["id"].to_pylist()),
-            labels=np.array([label_of[name] for name in table["label"].to_pylist()], dtype=np.int64),
-            probabilities=np.column_stack([table[f"p_{name}"].to_numpy() for name in classes]).astype(np.float64),
-            classes=classes,
-            **metadata,
-        )
+        return cls(ids=ids, labels=labels, probabilities=probabilities, classes=classes, **metadata)
 
 
 def _problem(ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> str:

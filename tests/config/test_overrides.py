@@ -7,32 +7,27 @@ from hydra.core.global_hydra import GlobalHydra
 from ferlab.config.files import conf_folder
 from ferlab.config.overrides import hydra_arguments
 
-UNQUOTED = pytest.mark.xfail(
-    strict=True,
-    reason="parse_override raises HydraException, _quoted catches OverrideParseException; backslashes are doubled too",
-)
-
 
 @pytest.mark.parametrize(
     "value",
     [
         "/data/fer",
-        pytest.param("~/faces", marks=UNQUOTED),
-        pytest.param("/data/fer (1)", marks=UNQUOTED),
-        pytest.param("/data/a=b", marks=UNQUOTED),
-        pytest.param("/data/with spaces/and=equals (2)", marks=UNQUOTED),
-        pytest.param("/data/it's (here)", marks=UNQUOTED),
-        pytest.param('C:\\faces\\"new" (1)', marks=UNQUOTED),
-        pytest.param("/data/{braces", marks=UNQUOTED),
-        pytest.param("/data/[brackets", marks=UNQUOTED),
-        pytest.param("/data/größe/文件 (2)", marks=UNQUOTED),
-        pytest.param("/data/#hash", marks=UNQUOTED),
+        "~/faces",
+        "/data/fer (1)",
+        "/data/a=b",
+        "/data/with spaces/and=equals (2)",
+        "/data/it's (here)",
+        'C:\\faces\\"new" (1)',
+        "/data/{braces",
+        "/data/[brackets",
+        "/data/größe/文件 (2)",
+        "/data/#hash",
         "/data/100%",
-        pytest.param("/data/ends with backslash (1)\\", marks=UNQUOTED),
+        "/data/ends with backslash (1)\\",
         "/data/a:b",
-        pytest.param("/data/a&b;c|d", marks=UNQUOTED),
+        "/data/a&b;c|d",
         "@here",
-        pytest.param("!bang", marks=UNQUOTED),
+        "!bang",
     ],
 )
 def test_a_value_arrives_as_it_was_typed(value):
@@ -66,7 +61,6 @@ def test_what_hydra_understands_is_left_alone(argument):
     assert hydra_arguments([argument]) == [argument]
 
 
-@UNQUOTED
 def test_the_order_and_number_of_arguments_stay():
     arguments = ["-m", "seed=1,2", "dataset.root=/a (1)", "--cfg", "job"]
     made = hydra_arguments(arguments)

@@ -11,6 +11,7 @@ from ferlab.config.schema import (
     Backbone,
     Compute,
     Dataset,
+    Debug,
     Member,
     Phase,
     Pipeline,
@@ -25,6 +26,7 @@ FACTS = Facts(
 )
 FER = Dataset(name="fer2013", layout="fer2013", protocol="official", root="/data/fer")
 AFFECTNET = Dataset(name="affectnet7", layout="affectnet-2021", protocol="carved", root="/data/affectnet")
+NO_DEBUG = Debug(name="none")
 SCRATCH = Recipe(name="scratch", phases=[Phase("all", 10, 0.01)])
 TWO_PHASE = Recipe(name="two_phase", phases=[Phase("head", 1, 0.01, trainable=0.0), Phase("tune", 1, 0.01)])
 
@@ -35,7 +37,7 @@ def found(rule, *nodes, facts=FACTS) -> dict[str, str]:
 
 @pytest.mark.parametrize("dataset", [FER, AFFECTNET, replace(FER, root=None, synthesize=Synthesize(70))])
 def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
-    assert found(rules.dataset_source, dataset) == {}
+    assert found(rules.dataset_source, dataset, NO_DEBUG) == {}
 
 
 @pytest.mark.parametrize(
@@ -44,18 +46,24 @@ def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
         (replace(FER, root=None), "dataset.root", "dataset=synthetic"),
         (replace(FER, root="gs://bucket/fer"), "dataset.root", "local folder"),
         (replace(AFFECTNET, protocol="official"), "dataset.protocol", "carved"),
+        (replace(FER, synthesize=Synthesize(100)), "dataset.root", "draws faces instead"),
         (replace(FER, root=None, synthesize=Synthesize(69)), "dataset.synthesize.count", "70"),
     ],
 )
 def test_a_dataset_that_cannot_be_read_is_refused(dataset, key, words):
-    problems = found(rules.dataset_source, dataset)
+    problems = found(rules.dataset_source, dataset, NO_DEBUG)
     assert set(problems) == {key}
     assert words in problems[key]
 
 
+def test_a_debug_run_draws_faces_whatever_the_root():
+    dataset = replace(FER, synthesize=Synthesize(140))
+    assert found(rules.dataset_source, dataset, Debug(name="fast")) == {}
+
+
 def test_all_problems_of_a_dataset_come_at_once():
     dataset = replace(AFFECTNET, root=None, protocol="official")
-    assert set(found(rules.dataset_source, dataset)) == {"dataset.root", "dataset.protocol"}
+    assert set(found(rules.dataset_source, dataset, NO_DEBUG)) == {"dataset.root", "dataset.protocol"}
 
 
 def test_gray_faces_are_not_stored_as_rgb():

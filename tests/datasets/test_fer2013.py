@@ -106,7 +106,6 @@ def png(pixels: np.ndarray, level: int) -> bytes:
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
-@pytest.mark.xfail(strict=True, reason="the folder reader's twin key is over file bytes, not over decoded pixels")
 def test_twins_that_were_encoded_differently_stay_on_one_side_of_the_cut(tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
@@ -331,9 +330,6 @@ def test_carved_without_public_test_is_refused(tmp_path):
         listing(write(tmp_path, rows(public=0)), "carved")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the message says PrivateTest is missing and advises carved, which needs PublicTest"
-)
 def test_official_without_public_test_names_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="no PublicTest images"):
         listing(write(tmp_path, rows(public=0)), "official")

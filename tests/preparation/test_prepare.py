@@ -296,19 +296,13 @@ def limit_of(size: int):
     return limit
 
 
-SPARK_STARTS = (
-    pytest.mark.slow,
-    pytest.mark.xfail(strict=True, reason="snappy's library does not fit into /tmp: UnsatisfiedLinkError, a traceback"),
-)
-
-
 @pytest.mark.parametrize(
     ("layout", "settings", "size"),
     [
         # the listing with its pixels is 1.6 MB; the listing of paths is small and one raw 512 px record 786 kB
         pytest.param("fer2013-csv", (48, "gray", "png"), 200_000, id="while listing"),
         pytest.param("affectnet-2021", (512, "rgb", "raw"), 700_000, id="while Spark writes"),
-        pytest.param("affectnet-2021", (224, "rgb", "raw"), 120_000, id="while Spark starts", marks=SPARK_STARTS),
+        pytest.param("affectnet-2021", (224, "rgb", "raw"), 120_000, id="while Spark starts", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(synthetic_csv, affectnet_folder, tmp_path, layout, settings, size):

@@ -84,6 +84,5 @@ def test_an_example_without_features_is_empty():
         pytest.param([1, 0.5], id="whole number first"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="_encode_feature looks for a Python float in first place; others become int64")
 def test_numbers_with_a_fraction_are_never_cut_to_whole_ones(values):
     assert decode_example(encode_example({"points": values}))["points"] == pytest.approx(list(values))

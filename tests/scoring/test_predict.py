@@ -10,8 +10,8 @@ import pytest
 
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
-from ferlab.preparation.prepare import Prepared
 from ferlab.predictions import Predictions
+from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import load_split
 from ferlab.scoring import predict
 from ferlab.scoring.predict import predict_split

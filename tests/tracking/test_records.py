@@ -192,7 +192,7 @@ def test_runs_of_a_study_are_its_finished_ones_of_those_stages_in_order(store: S
 
 def test_an_unknown_study_lists_the_known(store: Store) -> None:
     finished(store, "a", study="mine")
-    with pytest.raises(UserError, match="study=yours.*mine"):
+    with pytest.raises(UserError, match=r"study=yours.*mine"):
         runs_of_study("yours", ("train",))
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def epochs(batches: Batches, first: int, last: int) -> list[list[tuple[bytes, in
     assert len(steps) == (last - first) * batches.steps_per_epoch
     assert {len(step) for step in steps} == {batches.spec.batch_size}
     size = batches.steps_per_epoch
-    return [sum(steps[start : start + size], []) for start in range(0, len(steps), size)]
+    return [list(chain(*steps[start : start + size])) for start in range(0, len(steps), size)]
 
 
 def test_images_tell_samples_apart(train: SplitArrays) -> None:
@@ -121,12 +122,12 @@ def test_validation_comes_whole_and_in_order(batches: Batches, prepared: Prepare
     split = load_split(prepared.folder, prepared.manifest, "validation")
     expected = [(image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True)]
     validation = batches.validation()
-    rows = sum(seen(validation), [])
+    rows = list(chain(*seen(validation)))
     assert len(rows) == len(expected)
     if batches.in_memory:
         assert rows == expected
     assert sorted(rows) == sorted(expected)
-    assert sum(seen(validation), []) == rows
+    assert list(chain(*seen(validation))) == rows
 
 
 def test_the_augmentation_sees_each_epoch_and_step_once(tf: Any, prepared: Prepared) -> None:

@@ -36,8 +36,12 @@ def test_policy_ends_with_its_block_also_after_an_error(tf: Any) -> None:
     import keras
 
     before = keras.config.dtype_policy().name
-    with pytest.raises(RuntimeError), precision_policy("mixed_bfloat16"):
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
-        raise RuntimeError
+
+    def fail_inside() -> None:
+        with precision_policy("mixed_bfloat16"):
+            assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
     assert keras.config.dtype_policy().name == before

@@ -3,7 +3,7 @@
 import re
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 
 def hydra_arguments(arguments: list[str]) -> list[str]:
@@ -27,7 +27,8 @@ def _quoted(argument: str, parser: OverridesParser) -> str:
         return argument
     try:
         parser.parse_override(argument)
-    except OverrideParseException:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    except HydraException:
+        # in a quoted value backslashes count only before a quote
+        escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
         return f"{key}='{escaped}'"
     return argument

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Pipeline, Preparation, Recipe
+from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Pipeline, Preparation, Recipe
 from ferlab.models.catalog import CATALOG
 
 Problem = tuple[str, str]
@@ -32,14 +32,20 @@ class Facts:
     recipes: tuple[str, ...] = ()
 
 
-def dataset_source(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
-    """A root or synthetic faces, and a protocol that the layout has."""
-    if dataset.root is None and not dataset.synthesize.count:
+def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Problem]:
+    """Either a root or synthetic faces (debug runs ignore the root), and a protocol that the layout has."""
+    if dataset.root and dataset.synthesize.count and debug.name == "none":
+        yield (
+            "dataset.root",
+            f"given, but dataset.synthesize.count={dataset.synthesize.count} draws faces instead; "
+            "choose dataset=fer2013 (or another real one), or set the count to 0",
+        )
+    if not dataset.root and not dataset.synthesize.count:
         yield (
             "dataset.root",
             f"not set. Point it at the folder that holds {dataset.name}, or try dataset=synthetic.",
         )
-    if dataset.root is not None and dataset.root.startswith("gs://"):
+    if dataset.root and dataset.root.startswith("gs://"):
         yield "dataset.root", "gs:// folders cannot be read yet: copy the dataset to a local folder."
     protocols = facts.layouts[dataset.layout].protocols
     if dataset.protocol not in protocols:
@@ -132,7 +138,7 @@ def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
 
 
 RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
-    (("dataset",), dataset_source),
+    (("dataset", "debug"), dataset_source),
     (("dataset", "preparation"), stored_images),
     (("backbone", "dataset", "preparation"), backbone_fits),
     (("recipe", "backbone"), recipe_fits),

@@ -17,7 +17,6 @@ from ferlab.samples import TEST, TRAIN, VALIDATION, sample_table
 
 SETS = ("train_set", "val_set")
 EXPRESSION_IDS = range(11)
-NOT_ANNOTATED = -2.0
 
 
 def locate(root: Path) -> Source:
@@ -99,5 +98,6 @@ def _number(file: Path) -> float | str:
 
 
 def _affect(file: Path) -> float | None:
+    """Valence or arousal in -1..1; None where it is missing or -2, the mark of what was not annotated."""
     value = _number(file)
-    return None if isinstance(value, str) or value == NOT_ANNOTATED else value
+    return value if not isinstance(value, str) and -1 <= value <= 1 else None

@@ -17,8 +17,9 @@ from ferlab.datasets.listing import Listing, Source
 from ferlab.datasets.splits import carve_validation
 from ferlab.emotions import FER2013
 from ferlab.errors import UserError
+from ferlab.imaging.codec import ImageError, decode
 from ferlab.manifest import Rejection
-from ferlab.samples import TEST, TRAIN, VALIDATION, sample_table
+from ferlab.samples import TEST, TRAIN, VALIDATION, pixel_digest, sample_table
 
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -52,10 +53,11 @@ def read(source: Source, protocol: str, val_fraction: float, seed: int) -> Listi
     if not present["Training"]:
         message = f"{source.root}: no Training images found there. Download the dataset again."
         raise UserError(message)
-    reported = "PrivateTest" if protocol == "official" else "PublicTest"
-    if not present[reported] or not present["PublicTest"]:
-        hint = " Use dataset.protocol=carved, which reports PublicTest." if protocol == "official" else ""
-        message = f"{source.root}: no {reported} images there, which protocol {protocol} reports.{hint}"
+    needed = ("PublicTest", "PrivateTest") if protocol == "official" else ("PublicTest",)
+    missing = [usage for usage in needed if not present[usage]]
+    if missing:
+        hint = " Use dataset.protocol=carved, which reports PublicTest." if missing == ["PrivateTest"] else ""
+        message = f"{source.root}: no {' and no '.join(missing)} images there; protocol {protocol} needs them.{hint}"
         raise UserError(message)
     return _apply_protocol(rows, protocol, val_fraction, seed)
 
@@ -190,7 +192,7 @@ def _label(text: str, path: Path, number: int) -> int:
 def _pixels(text: str) -> bytes | str:
     """Row-major gray bytes, or the reason why the text is no 48x48 image."""
     try:
-        values = np.fromstring(text, dtype=np.int32, sep=" ")
+        values = np.fromstring(text, dtype=np.int64, sep=" ")
     except ValueError:
         return "pixels are not whole numbers"
     if len(values) != PIXELS:
@@ -236,4 +238,13 @@ def _add_file(rows: _Rows, file: Path, root: Path, label: int) -> None:
     rows.usages.append(usage)
     rows.labels.append(label)
     rows.paths.append(str(file)) if rows.paths is not None else None
-    rows.twins.append(_twin_key(file.read_bytes()))
+    rows.twins.append(_file_twin_key(file))
+
+
+def _file_twin_key(file: Path) -> bytes:
+    """The key of the decoded pixels, so that re-encoded twins are found; of the bytes when they do not decode."""
+    data = file.read_bytes()
+    try:
+        return pixel_digest(decode(data, "gray"))
+    except ImageError:
+        return _twin_key(data)

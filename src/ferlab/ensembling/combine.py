@@ -32,10 +32,8 @@ def aligned(members: Sequence[Predictions]) -> list[Predictions]:
                     f"run {first.run_id} has {key} {mine}, run {other.run_id} has {theirs}: they cannot be combined."
                 )
                 raise UserError(message)
-        if first.ids != other.ids:
-            message = (
-                f"runs {first.run_id} and {other.run_id} were scored on different samples: they cannot be combined."
-            )
+        if first.ids != other.ids or not np.array_equal(first.labels, other.labels):
+            message = f"runs {first.run_id} and {other.run_id} were scored on different samples or labels: they cannot be combined."
             raise UserError(message)
     return ordered
 

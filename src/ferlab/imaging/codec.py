@@ -7,6 +7,7 @@ from ferlab.manifest import ENCODINGS
 
 JPEG_QUALITY = 95
 MAX_PIXELS = 100_000_000
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class ImageError(ValueError):
@@ -38,7 +39,7 @@ def decode(data: bytes, colour: str) -> np.ndarray:
 def square_pixels(data: bytes, colour: str) -> np.ndarray:
     """Row-major gray bytes of a square image as pixels, (s, s) for gray or (s, s, 3) for rgb."""
     side = round(len(data) ** 0.5)
-    if side * side != len(data):
+    if not data or side * side != len(data):
         message = f"{len(data)} pixels are not a square image"
         raise ImageError(message)
     gray = np.frombuffer(data, np.uint8).reshape(side, side)
@@ -91,9 +92,24 @@ def _refuse_cut(data: bytes) -> None:
 
 
 def _refuse_bomb(data: bytes) -> None:
-    """A PNG header names its size before anything is decompressed."""
-    if data.startswith(b"\x89PNG") and len(data) > 24:
-        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        if width * height > MAX_PIXELS:
-            message = f"image of {width}x{height} pixels is larger than {MAX_PIXELS:,} pixels"
-            raise ImageError(message)
+    """The header names the size before anything is decompressed."""
+    width, height = _png_size(data) if data.startswith(b"\x89PNG") else _jpeg_size(data)
+    if width * height > MAX_PIXELS:
+        message = f"image of {width}x{height} pixels is larger than {MAX_PIXELS:,} pixels"
+        raise ImageError(message)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height in the first frame header (ITU T.81, B.2.2); (0, 0) when there is none."""
+    position = 2
+    while data.startswith(b"\xff\xd8") and position + 9 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker in FRAME_MARKERS:
+            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        position += 1 if marker == 0xFF else 2 + length
+    return 0, 0

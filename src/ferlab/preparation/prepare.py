@@ -120,7 +120,8 @@ def _run_spark(
     with writing_errors(folder):
         folder.mkdir(parents=True)
     with atomic_path(rows) as partial:
-        pq.write_table(table, partial, row_group_size=4096)
+        # uncompressed: Spark would unpack its native snappy library into /tmp to read anything else
+        pq.write_table(table, partial, row_group_size=4096, compression="none")
     scratch = folder.with_name(folder.name + ".spark")
     job = ShardJob(str(folder), request.settings)
     results = run_shard_job(rows, job, len(names), resources, scratch, on_progress)

@@ -7,6 +7,7 @@ Executors need no TensorFlow this way.
 
 import struct
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 Feature = bytes | Sequence[float] | Sequence[int]
 LENGTH_DELIMITED = 2
@@ -33,7 +34,7 @@ def decode_example(data: bytes) -> dict[str, Feature]:
 def _encode_feature(value: Feature) -> bytes:
     if isinstance(value, bytes):
         return _field(1, _field(1, value))
-    if len(value) and isinstance(value[0], float):
+    if any(not isinstance(v, Integral) for v in value):
         return _field(2, _field(1, struct.pack(f"<{len(value)}f", *value)))
     return _field(3, _field(1, b"".join(_varint(int(v) & (2**64 - 1)) for v in value)))
 

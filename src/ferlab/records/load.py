@@ -43,8 +43,10 @@ def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[Store
         message = f"{folder}: its {split} split is empty."
         raise UserError(message)
     for shard in shards:
+        found = 0
         try:
             for payload in read_records(folder / shard.name):
+                found += 1
                 row = decode_example(payload)
                 yield StoredSample(
                     id=bytes(row["id"]).decode(),  # type: ignore[arg-type]
@@ -57,10 +59,13 @@ def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[Store
                     ),
                 )
         except (OSError, ImageError, IndexError, KeyError) as error:
-            message = (
-                f"{folder / shard.name}: cannot be read ({error}). Remove the folder and run `ferlab prepare` again."
-            )
-            raise UserError(message) from error
+            raise _damaged(folder / shard.name, str(error)) from error
+        if found != shard.samples:
+            raise _damaged(folder / shard.name, f"{found} records, the manifest says {shard.samples}")
+
+
+def _damaged(file: Path, reason: str) -> UserError:
+    return UserError(f"{file}: cannot be read ({reason}). Remove the folder and run `ferlab prepare` again.")
 
 
 def split_bytes(manifest: Manifest, split: str) -> int:
@@ -74,7 +79,9 @@ def load_split(folder: Path, manifest: Manifest, split: str) -> SplitArrays:
     images = np.empty((total, manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
     labels = np.empty(total, np.int32)
     ids = []
+    # one shard too long must not write past the end before its count is checked
     for position, sample in enumerate(read_samples(folder, manifest, split)):
-        images[position], labels[position] = sample.pixels, sample.label
+        if position < total:
+            images[position], labels[position] = sample.pixels, sample.label
         ids.append(sample.id)
     return SplitArrays(tuple(ids), images, labels)

@@ -114,6 +114,7 @@ def _run_phase(
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.monotonic()
+            _seed_layers(self.model, batches.spec.seed, epoch)
 
         def on_test_begin(self, logs: Any = None) -> None:
             self.trained = time.monotonic()
@@ -144,6 +145,14 @@ def _run_phase(
         verbose=0,
         callbacks=[AfterEpoch()],
     )
+
+
+def _seed_layers(model: Any, seed: int, epoch: int) -> None:
+    """Start the generators of random layers (dropout) from seed and epoch: a saved model does not hold their state."""
+    for position, layer in enumerate(model._flatten_layers()):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign([(seed * 1009 + position) % 2**32, epoch << 20])
 
 
 def _advance(

@@ -1,0 +1,106 @@
+"""A training that is interrupted, or killed outright, goes on as the same run and ends as if nothing had been."""
+
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ferlab.predictions import Predictions
+
+from .conftest import Done, Workplace
+
+pytestmark = pytest.mark.slow
+
+# without dropout: see the xfail in tests/training/test_fit.py
+TRAIN = (
+    "train",
+    "dataset.synthesize.count=210",
+    "backbone.width=0.25",
+    "backbone.dropout=0",
+    "recipe=demo",
+    "recipe.batch_size=32",
+    "recipe.precision=float32",
+    "deterministic=true",
+)
+
+
+def predictions(place: Workplace, run_id: str) -> np.ndarray:
+    file = place.artifacts(run_id) / "predictions/validation.parquet"
+    return Predictions.load(file).ordered_by_id().probabilities
+
+
+@pytest.fixture(scope="module")
+def whole(workplace: Workplace) -> Done:
+    """The training without any interruption."""
+    done = workplace.ferlab(*TRAIN)
+    assert done.code == 0, done.err
+    return done
+
+
+def newest(place: Workplace) -> Any:
+    return place.runs()[-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (signal.SIGINT, 130, "KILLED"),
+        (signal.SIGTERM, 143, "KILLED"),
+        (signal.SIGKILL, -9, "RUNNING"),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+def test_an_interrupted_run_is_resumed_to_the_same_end(
+    workplace: Workplace, whole: Done, sent: signal.Signals, code: int, status: str
+) -> None:
+    ended = workplace.interrupt(sent, *TRAIN)
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    run = newest(workplace)
+    assert (run.info.status, run.data.tags["ferlab.stage"]) == (status, "train")
+    resumed = workplace.ferlab("train", f"resume={run.info.run_id}")
+    assert resumed.code == 0, resumed.err
+    assert resumed.result["run_id"] == run.info.run_id
+    assert newest(workplace).info.run_id == run.info.run_id
+    assert newest(workplace).info.status == "FINISHED"
+    assert " epoch  1/" not in resumed.out
+    mine, expected = (predictions(workplace, run_id) for run_id in (run.info.run_id, whole.result["run_id"]))
+    np.testing.assert_allclose(mine, expected, atol=1e-4)
+    assert resumed.result["metrics"] == whole.result["metrics"]
+
+
+def test_the_same_seed_gives_the_same_predictions(workplace: Workplace, whole: Done) -> None:
+    again = workplace.ferlab(*TRAIN)
+    first, second = (predictions(workplace, done.result["run_id"]) for done in (whole, again))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_finished_run_is_not_resumed(workplace: Workplace, whole: Done) -> None:
+    refused = workplace.ferlab("train", f"resume={whole.result['run_id']}")
+    assert "nothing to resume" in refused.complaint
+
+
+def test_a_killed_run_is_closed_by_the_next_command(workplace: Workplace, whole: Done) -> None:
+    workplace.interrupt(signal.SIGKILL, *TRAIN)
+    killed = newest(workplace).info.run_id
+    workplace.ferlab("doctor")
+    assert workplace.run(killed).info.status == "KILLED"
+
+
+def test_several_seeds_give_a_list_of_results(workplace: Workplace, whole: Done) -> None:
+    swept = workplace.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=demo", "seed=0,1", "-m")
+    assert swept.code == 0, swept.err
+    assert len({result["run_id"] for result in swept.result}) == 2
+
+
+def test_colour_faces_in_the_affectnet_layout_train(workplace: Workplace) -> None:
+    done = workplace.ferlab(
+        "train", "dataset=affectnet7", "backbone=mobilenetv2", "backbone.working_px=48", "debug=fast"
+    )
+    assert done.code == 0, done.err
+    run = workplace.run(done.result["run_id"])
+    assert run.data.tags["dataset.protocol"] == "affectnet7/carved"
+    assert run.data.tags["pretrained"] == "false"
+    found = Predictions.load(workplace.artifacts(run.info.run_id) / "predictions/validation.parquet")
+    assert found.classes == ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
