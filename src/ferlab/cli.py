@@ -118,8 +118,6 @@ def take_own_flags(arguments: list[str]) -> tuple[Path | None, bool, list[str]]:
             json_path = Path(value or _next(waiting, "--json", "a path")).expanduser()
         elif argument in ("-v", "--verbose"):
             verbose = True
-        elif argument == "--yes":
-            continue
         elif argument in FLAGS_WITH_VALUE:
             rest += [argument, _next(waiting, argument, "a value")]
         elif name.startswith("--") and name not in HYDRA_FLAGS:

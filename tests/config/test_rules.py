@@ -19,10 +19,14 @@ from ferlab.config.schema import (
     Recipe,
     Synthesize,
 )
-from ferlab.datasets.catalog import LAYOUTS
+from ferlab.datasets.catalog import DATASETS, LAYOUTS
 
 FACTS = Facts(
-    layouts=LAYOUTS, gpu_present=False, backbones=("seq1", "seq2", "mobilenetv2"), recipes=("scratch", "demo")
+    layouts=LAYOUTS,
+    datasets=DATASETS,
+    gpu_present=False,
+    backbones=("seq1", "seq2", "mobilenetv2"),
+    recipes=("scratch", "demo"),
 )
 FER = Dataset(name="fer2013", layout="fer2013", protocol="official", root="/data/fer")
 AFFECTNET = Dataset(name="affectnet7", layout="affectnet-2021", protocol="carved", root="/data/affectnet")
@@ -46,6 +50,8 @@ def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
         (replace(FER, root=None), "dataset.root", "dataset=synthetic"),
         (replace(FER, root="gs://bucket/fer"), "dataset.root", "local folder"),
         (replace(AFFECTNET, protocol="official"), "dataset.protocol", "carved"),
+        (replace(AFFECTNET, layout="fer2013-csv"), "dataset.layout", "affectnet-2021"),
+        (replace(FER, name="fer13"), "dataset.name", "fer2013"),
         (replace(FER, synthesize=Synthesize(100)), "dataset.root", "draws faces instead"),
         (replace(FER, root=None, synthesize=Synthesize(69)), "dataset.synthesize.count", "70"),
     ],

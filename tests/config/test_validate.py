@@ -26,10 +26,10 @@ from ferlab.config.schema import (
     number,
 )
 from ferlab.config.validate import validate
-from ferlab.datasets.catalog import LAYOUTS
+from ferlab.datasets.catalog import DATASETS, LAYOUTS
 from ferlab.errors import UserError
 
-FACTS = Facts(layouts=LAYOUTS, backbones=options("backbone"), recipes=options("recipe"))
+FACTS = Facts(layouts=LAYOUTS, datasets=DATASETS, backbones=options("backbone"), recipes=options("recipe"))
 Compose = Callable[..., DictConfig]
 
 

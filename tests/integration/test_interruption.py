@@ -12,12 +12,10 @@ from .conftest import Done, Workplace
 
 pytestmark = pytest.mark.slow
 
-# without dropout: see the xfail in tests/training/test_fit.py
 TRAIN = (
     "train",
     "dataset.synthesize.count=210",
     "backbone.width=0.25",
-    "backbone.dropout=0",
     "recipe=demo",
     "recipe.batch_size=32",
     "recipe.precision=float32",

@@ -92,8 +92,13 @@ def test_another_object_repeats_and_another_seed_does_not(prepared: Prepared, me
 @pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
 def test_both_modes_see_the_same_samples(prepared: Prepared, train: SplitArrays, memory_bytes: float) -> None:
     """With a batch size that leaves no remainder the multiset is the training split itself."""
-    size = next(size for size in range(40, 2, -1) if len(train.ids) % size == 0)
-    batches = Batches(prepared.folder, prepared.manifest, replace(SPEC, batch_size=size, memory_bytes=memory_bytes))
+    count = len(train.ids)
+
+    def made(size: int, memory: float) -> Batches:
+        return Batches(prepared.folder, prepared.manifest, replace(SPEC, batch_size=size, memory_bytes=memory))
+
+    size = next(n for n in range(count // 2, 0, -1) if n * made(n, 0).steps_per_epoch == count)
+    batches = made(size, memory_bytes)
     expected = Counter((image.tobytes(), int(label)) for image, label in zip(train.images, train.labels, strict=True))
     assert Counter(epochs(batches, 0, 1)[0]) == expected
 

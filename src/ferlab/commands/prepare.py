@@ -1,5 +1,6 @@
 """``ferlab prepare``: raw images to TFRecord shards and a manifest, tracked; at once when already there."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -80,9 +81,10 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
 def find_prepared(prepared_root: Path, digest: str) -> tuple[Path, Manifest]:
     """The prepared dataset with that digest; UserError when it is no longer there."""
     for file in sorted(prepared_root.glob(f"*/{MANIFEST_NAME}")):
-        manifest = Manifest.load(file.parent)
-        if manifest.digest == digest:
-            return file.parent, manifest
+        with contextlib.suppress(UserError):  # a damaged neighbour is prepare's business
+            manifest = Manifest.load(file.parent)
+            if manifest.digest == digest:
+                return file.parent, manifest
     message = (
         f"{prepared_root}: no prepared dataset with digest {digest[:16]}… there. Run `ferlab prepare` with the dataset "
         "settings of that run, then this command again."

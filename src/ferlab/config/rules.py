@@ -27,6 +27,7 @@ class Facts:
     """What the rules need to know of the machine and the files; the command supplies it."""
 
     layouts: Mapping[str, LayoutFacts]
+    datasets: Mapping[str, tuple[str, ...]]
     gpu_present: bool = False
     backbones: tuple[str, ...] = tuple(CATALOG)
     recipes: tuple[str, ...] = ()
@@ -47,6 +48,10 @@ def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Pro
         )
     if dataset.root and dataset.root.startswith("gs://"):
         yield "dataset.root", "gs:// folders cannot be read yet: copy the dataset to a local folder."
+    if dataset.name not in facts.datasets:
+        yield "dataset.name", f"{dataset.name!r} is not known; known: {', '.join(facts.datasets)}"
+    elif dataset.layout not in facts.datasets[dataset.name]:
+        yield "dataset.layout", f"{dataset.name} is read from {', '.join(facts.datasets[dataset.name])}"
     protocols = facts.layouts[dataset.layout].protocols
     if dataset.protocol not in protocols:
         yield "dataset.protocol", f"{dataset.name} in layout {dataset.layout} has {', '.join(protocols)}"

@@ -1,6 +1,6 @@
 """The datasets that can be named in a config, and how to open one.
 
-To add a dataset: a module with ``locate`` and ``read``, one row here, one file in ``conf/dataset/``.
+To add a dataset: a module with ``locate`` and ``read``, a row in LAYOUTS and in DATASETS, a file in ``conf/dataset/``.
 """
 
 from collections.abc import Mapping
@@ -49,3 +49,10 @@ LAYOUTS: Mapping[str, Layout] = {
     "affectnet-2021": Layout(*AFFECTNET_READER, synthetic="affectnet-2021"),
 }
 """By the value of ``dataset.layout``."""
+
+DATASETS: Mapping[str, tuple[str, ...]] = {
+    "fer2013": ("fer2013", "fer2013-csv", "fer2013-folder"),
+    "affectnet7": ("affectnet-2021",),
+    "synthetic": ("fer2013-csv", "fer2013-folder", "affectnet-2021"),
+}
+"""Names that a result may carry, and the layouts each can be read from."""
