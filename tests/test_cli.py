@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ferlab.cli import COMMANDS, take_own_flags
+from ferlab.cli import COMMANDS, Arguments, take_own_flags
 from ferlab.config.overrides import hydra_arguments
 from ferlab.errors import UserError
 
@@ -109,7 +109,6 @@ def test_composed_config_shows_what_was_asked_for(empty_home: dict[str, str]) ->
     assert "layout: fer2013" in done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="overrides before a flag of Hydra: hydra.searchpath is appended last")
 def test_own_experiment_file_is_found_from_the_working_directory(empty_home: dict[str, str], tmp_path: Path) -> None:
     own = tmp_path / "work" / "experiments"
     own.mkdir(parents=True)
@@ -119,7 +118,6 @@ def test_own_experiment_file_is_found_from_the_working_directory(empty_home: dic
     assert "seed: 41" in done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="overrides before a flag of Hydra: hydra.searchpath is appended last")
 def test_backbone_brings_its_recipe_and_the_command_line_beats_it(empty_home: dict[str, str]) -> None:
     alone = ferlab(empty_home, "train", "backbone=mobilenetv2", "--cfg", "job", "--package", "recipe")
     chosen = ferlab(empty_home, "train", "backbone=mobilenetv2", "recipe=demo", "--cfg", "job", "--package", "recipe")
@@ -215,7 +213,6 @@ def test_doctor_says_when_java_does_not_run(home: Path, empty_home: dict[str, st
     assert "JAVA_HOME" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="Hydra makes its folder under FERLAB_HOME before our code runs")
 def test_store_that_cannot_be_opened_is_one_line(empty_home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = ferlab(empty_home | {"FERLAB_HOME": str(tmp_path / "file")}, "compare")
@@ -267,22 +264,24 @@ def test_plain_arguments_are_left_alone(argument: str) -> None:
 
 
 FLAGS = {
-    "nothing": ([], (None, False, [])),
-    "path after json": (["--json", "a.json", "seed=1"], (Path("a.json"), False, ["seed=1"])),
-    "path with equals": (["--json=a=b.json"], (Path("a=b.json"), False, [])),
-    "verbose": (["-v", "a=1"], (None, True, ["a=1"])),
-    "verbose, long": (["--verbose"], (None, True, [])),
-    "yes is taken": (["--yes", "a=1"], (None, False, ["a=1"])),
-    "mlflow's key and value": (["--dataset", "synthetic"], (None, False, ["dataset=synthetic"])),
-    "key and value with equals": (["--dataset.root=/a=b"], (None, False, ["dataset.root=/a=b"])),
-    "hydra's own flags stay": (["--cfg", "job", "-m", "--info"], (None, False, ["--cfg", "job", "-m", "--info"])),
-    "value of a hydra flag is not ours": (["-c", "--json"], (None, False, ["-c", "--json"])),
-    "a home path is expanded": (["--json", "~/x.json"], (Path.home() / "x.json", False, [])),
+    "nothing": ([], Arguments()),
+    "path after json": (["--json", "a.json", "seed=1"], Arguments(Path("a.json"), overrides=["seed=1"])),
+    "path with equals": (["--json=a=b.json"], Arguments(Path("a=b.json"))),
+    "verbose": (["-v", "a=1"], Arguments(verbose=True, overrides=["a=1"])),
+    "verbose, long": (["--verbose"], Arguments(verbose=True)),
+    "mlflow's key and value": (["--dataset", "synthetic"], Arguments(overrides=["dataset=synthetic"])),
+    "key and value with equals": (["--dataset.root=/a=b"], Arguments(overrides=["dataset.root=/a=b"])),
+    "hydra's own flags, wherever they stand": (
+        ["--cfg", "job", "a=1", "-m", "--info"],
+        Arguments(hydra_flags=["--cfg", "job", "-m", "--info"], overrides=["a=1"]),
+    ),
+    "value of a hydra flag is not ours": (["-c", "--json"], Arguments(hydra_flags=["-c", "--json"])),
+    "a home path is expanded": (["--json", "~/x.json"], Arguments(Path.home() / "x.json")),
 }
 
 
 @pytest.mark.parametrize(("given", "expected"), FLAGS.values(), ids=FLAGS.keys())
-def test_own_flags_are_taken_out(given: list[str], expected: tuple[Path | None, bool, list[str]]) -> None:
+def test_own_flags_are_taken_out(given: list[str], expected: Arguments) -> None:
     assert take_own_flags(given) == expected
 
 

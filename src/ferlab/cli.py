@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -82,49 +83,64 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(command: str, rest: list[str]) -> int:
-    json_path, verbose, overrides = take_own_flags(rest)
-    _set_up_environment(verbose)
+    own = take_own_flags(rest)
+    _set_up_environment(own.verbose)
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from ferlab.config.files import config_root
     from ferlab.config.overrides import explain, hydra_arguments
+    from ferlab.storage import write_text, writing_errors
 
     search = f"hydra.searchpath=[file://{config_root()},file://{Path.cwd()}]"
-    sys.argv = [f"ferlab {command}", *hydra_arguments(overrides), search]
+    sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(own.overrides), search]
     try:
-        outcomes = import_module(f"ferlab.commands.{command}").main()
+        with writing_errors(os.environ["FERLAB_HOME"]):
+            outcomes = import_module(f"ferlab.commands.{command}").main()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error
     results = [outcome.result for outcome in outcomes if outcome.error is None]
-    if json_path and results:
-        _write_json(json_path, results if _is_multirun(overrides) else results[0])
-    codes = [_report(outcome.error, verbose) for outcome in outcomes if outcome.error is not None]
+    if own.json_path and results:
+        sweep = {"-m", "--multirun"} & set(own.hydra_flags)
+        write_text(own.json_path, json.dumps(results if sweep else results[0], indent=1) + "\n")
+    codes = [_report(outcome.error, own.verbose) for outcome in outcomes if outcome.error is not None]
     return max(codes, default=0)
 
 
-def take_own_flags(arguments: list[str]) -> tuple[Path | None, bool, list[str]]:
-    """Our own flags out of the arguments; ``--key value`` (as ``mlflow run -P`` writes it) becomes ``key=value``.
+@dataclass
+class Arguments:
+    """What follows the command: our own flags, Hydra's flags with their values, and the overrides."""
+
+    json_path: Path | None = None
+    verbose: bool = False
+    hydra_flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+
+def take_own_flags(arguments: list[str]) -> Arguments:
+    """Sort the arguments; ``--key value`` (as ``mlflow run -P`` writes it) becomes the override ``key=value``.
 
     Raises:
         UserError: a flag without its value.
 
     """
-    json_path, verbose, rest = None, False, []
+    own = Arguments()
     waiting = iter(arguments)
     for argument in waiting:
-        name, _, value = argument.partition("=")
+        name, equals, value = argument.partition("=")
         if name == "--json":
-            json_path = Path(value or _next(waiting, "--json", "a path")).expanduser()
+            own.json_path = Path(value or _next(waiting, "--json", "a path")).expanduser()
         elif argument in ("-v", "--verbose"):
-            verbose = True
+            own.verbose = True
         elif argument in FLAGS_WITH_VALUE:
-            rest += [argument, _next(waiting, argument, "a value")]
-        elif name.startswith("--") and name not in HYDRA_FLAGS:
-            rest.append(f"{name[2:]}={value if '=' in argument else _next(waiting, name, 'a value')}")
+            own.hydra_flags += [argument, _next(waiting, argument, "a value")]
+        elif name in HYDRA_FLAGS or (argument.startswith("-") and not argument.startswith("--")):
+            own.hydra_flags.append(argument)
+        elif name.startswith("--"):
+            own.overrides.append(f"{name[2:]}={value if equals else _next(waiting, name, 'a value')}")
         else:
-            rest.append(argument)
-    return json_path, verbose, rest
+            own.overrides.append(argument)
+    return own
 
 
 def _next(waiting: Any, flag: str, what: str) -> str:
@@ -154,16 +170,6 @@ def _set_up_environment(verbose: bool) -> None:
 
 def _on_sigterm(number: int, frame: Any) -> None:
     raise Terminated
-
-
-def _is_multirun(overrides: list[str]) -> bool:
-    return "-m" in overrides or "--multirun" in overrides
-
-
-def _write_json(path: Path, value: Any) -> None:
-    from ferlab.storage import write_text
-
-    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def _report(error: Exception, verbose: bool) -> int:

@@ -35,7 +35,7 @@ def writing_errors(where: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_SPACE:
             raise no_space_error(where) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             message = f"{where}: cannot be written ({error.strerror}). Change its permissions or choose another place."
             raise UserError(message) from error
         raise

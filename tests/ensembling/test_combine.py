@@ -152,7 +152,6 @@ def test_members_that_do_not_belong_together_are_refused_by_name(change) -> None
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.xfail(strict=True, reason="aligned() does not compare labels")
 def test_members_that_disagree_about_the_truth_are_refused() -> None:
     first, other = member("run-one", 1, 1.0), member("run-two", 2, 1.0)
     other = replace(other, labels=(other.labels + 1) % 7)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,15 @@ def run(*command: str, folder: Path, **environment: str) -> subprocess.Completed
     return done
 
 
+def interpreter(version: str) -> str | None:
+    """A Python of that version that really starts: on the path, or one of pyenv's."""
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}*/bin/python"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, pyenv)):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """The tracked files as they are in the working tree, in a git repository of their own."""
@@ -38,13 +48,24 @@ def clone(tmp_path_factory):
     return folder
 
 
-def test_the_wheel_works_from_any_folder_of_an_empty_environment(clone, tmp_path):
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_wheel_works_from_any_folder_of_an_empty_environment(clone, tmp_path, version):
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
     run(str(UV), "build", "--quiet", "--wheel", "--out-dir", str(tmp_path / "dist"), folder=clone)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     environment = tmp_path / "environment"
-    run(sys.executable, "-m", "venv", str(environment), folder=tmp_path)
-    python = environment / "bin" / "python"
-    install = (str(UV), "pip", "install", "--quiet", "--python", str(python))
+    run(python, "-m", "venv", str(environment), folder=tmp_path)
+    install = (
+        str(UV),
+        "pip",
+        "install",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        str(environment / "bin" / "python"),
+    )
     run(*install, "--require-hashes", "-r", str(clone / "requirements.lock"), folder=tmp_path)
     run(*install, "--no-deps", str(wheel), folder=tmp_path)
     elsewhere = tmp_path / "elsewhere"

@@ -209,7 +209,6 @@ def test_a_store_that_cannot_be_reached_is_one_line(home: Path, monkeypatch: pyt
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.xfail(strict=True, reason="connect() does not catch SQLAlchemy's DatabaseError")
 def test_a_damaged_database_is_one_line(home: Path) -> None:
     (home / "mlflow.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(UserError, match=r"mlflow\.db") as refusal:

@@ -33,7 +33,8 @@ def aligned(members: Sequence[Predictions]) -> list[Predictions]:
                 )
                 raise UserError(message)
         if first.ids != other.ids or not np.array_equal(first.labels, other.labels):
-            message = f"runs {first.run_id} and {other.run_id} were scored on different samples or labels: they cannot be combined."
+            pair = f"runs {first.run_id} and {other.run_id}"
+            message = f"{pair} were scored on different samples or labels: they cannot be combined."
             raise UserError(message)
     return ordered
 

@@ -1,5 +1,6 @@
 """From a catalog row to a Keras model: raw uint8 pixels in, class probabilities out, nothing of ours inside."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -103,7 +104,9 @@ def _load_weights(base: Any, spec: ModelSpec, size_px: int) -> tuple[bool, str]:
             raise UserError(message)
         return False, f"no ImageNet weights ({problem}): {spec.backbone} is trained from scratch"
     try:
-        base.load_weights(Path(spec.weights).expanduser())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns once for every layer of a file that does not fit
+            base.load_weights(Path(spec.weights).expanduser())
     except (OSError, ValueError, KeyError) as error:
         message = f"backbone.weights={spec.weights}: does not fit {spec.backbone} ({str(error).splitlines()[0][:150]})."
         raise UserError(message) from error

@@ -66,10 +66,12 @@ def run_shard_job(
             try:
                 return future.result()
             except KeyboardInterrupt:
+                logging.disable(logging.CRITICAL)  # PySpark reports every call that breaks off
                 while not wait([future], POLL_S).done:
-                    _end_jvm()
+                    _kill_jvm()
                 raise
     finally:
+        _kill_jvm()
         remove_folder(scratch)
 
 
@@ -104,14 +106,15 @@ def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
             session.stop()
 
 
-def _end_jvm() -> None:
-    """Kill the JVM once PySpark has started it, and with it its Python workers; broken calls go unreported."""
+def _kill_jvm() -> None:
+    """End the JVM that PySpark started, and with it its Python workers; it would live on with its memory."""
     from pyspark import SparkContext
 
-    logging.disable(logging.CRITICAL)
     gateway = SparkContext._gateway
     if gateway is not None:
         gateway.proc.kill()
+        gateway.proc.wait()
+        SparkContext._gateway = SparkContext._jvm = None
 
 
 def _write_shards(

@@ -46,20 +46,21 @@ class Store:
         if run_id is None and stage == self.project_stage:
             run_id, self.project_run = self.project_run, None
         experiment = None if run_id else self._experiment(study)
+        tags = {"ferlab.stage": stage, "mlflow.runName": name, **identity(), **self.code.tags()}
         active = mlflow.start_run(
             run_id=run_id,
             experiment_id=experiment,
             run_name=name,
             nested=parent is not None,
             parent_run_id=parent.id if parent else None,
+            tags=tags,
             log_system_metrics=True,
         )
         run = Run(active.info.run_id, name, Path(self.home))
         status = "FAILED"
         try:
-            run.set_tags({"ferlab.stage": stage, "mlflow.runName": name, **identity(), **self.code.tags()})
-            if resume:
-                run.set_tags({"ferlab.error": ""})
+            if run_id:
+                run.set_tags({**tags, "ferlab.error": ""})
             run.log_text(self.code.packages, "code/packages.txt")
             if self.code.diff:
                 run.log_text(self.code.diff, "code/diff.patch")
@@ -110,6 +111,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
     import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
 
     chosen = os.environ.get("MLFLOW_TRACKING_URI")
     uri = chosen or f"sqlite:///{home / 'mlflow.db'}"
@@ -124,7 +126,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
             client = MlflowClient()
             client.search_experiments(max_results=1)
         _close_orphans(client)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, SQLAlchemyError) as error:
         message = f"tracking store {uri}: cannot be opened ({str(error).splitlines()[0][:200]})."
         raise UserError(message) from error
     artifacts = (home / "artifacts").as_uri() if uri.startswith("sqlite:") else None

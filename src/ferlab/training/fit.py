@@ -56,25 +56,28 @@ def fit(
 ) -> Progress:
     """Train ``model`` through all phases; afterwards it holds the weights of the best epoch.
 
-    With ``resume`` it goes on after the newest checkpoint, whose epochs are reported once more from its history.
+    With ``resume`` it goes on after the newest checkpoint. An epoch is reported before it is checkpointed, so one that
+    was cut off in between is reported again.
 
     Raises:
         UserError: the loss is not a number, the disk is full, no checkpoint to resume.
 
     """
-    progress, trained = Progress(), model
+    progress, interrupted = Progress(), None
     if resume:
-        trained, progress = checkpoints.load()
+        interrupted, progress = checkpoints.load()
+        model.set_weights(interrupted.get_weights())
     validation = batches.validation().cache() if batches.in_memory else batches.validation()
     for index in range(progress.phase, len(spec.phases)):
-        fresh = index > progress.phase or progress.phase_epoch == 0
-        if fresh:
-            _start_phase(trained, spec, index, batches)
+        _start_phase(model, spec, index, batches)
+        if interrupted is not None:
+            _copy_optimizer(interrupted, model)
+            interrupted = None
+        else:
             progress.phase, progress.phase_epoch, progress.waited, progress.phase_done = index, 0, 0, False
         if not progress.phase_done:
-            _run_phase(trained, batches, validation, spec, progress, checkpoints, on_epoch)
-        trained.set_weights(checkpoints.best_weights())
-    model.set_weights(trained.get_weights())
+            _run_phase(model, batches, validation, spec, progress, checkpoints, on_epoch)
+        model.set_weights(checkpoints.best_weights())
     return progress
 
 
@@ -91,6 +94,13 @@ def _start_phase(model: Any, spec: FitSpec, index: int, batches: Batches) -> Non
         # XLA on CPU is several times slower for small and depthwise convolutions
         jit_compile=False,
     )
+
+
+def _copy_optimizer(source: Any, target: Any) -> None:
+    """Moments and step count; a saved optimizer forgets which variables it spares from weight decay, ours does not."""
+    target.optimizer.build(target.trainable_variables)
+    for mine, saved in zip(target.optimizer.variables, source.optimizer.variables, strict=True):
+        mine.assign(saved)
 
 
 def _run_phase(
@@ -131,8 +141,8 @@ def _run_phase(
             metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             images_per_s = batches.steps_per_epoch * batches.spec.batch_size / training_s
             row = _advance(progress, phase, metrics, seconds, images_per_s, spec)
-            checkpoints.save(self.model, progress, row.is_best)
             on_epoch(row)
+            checkpoints.save(self.model, progress, row.is_best)
             self.model.stop_training = progress.phase_done
 
     model.fit(

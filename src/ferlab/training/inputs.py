@@ -112,7 +112,7 @@ class Batches:
         import tensorflow as tf
 
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=OPEN_SHARDS, block_length=16, deterministic=True
+            tf.data.TFRecordDataset, cycle_length=OPEN_SHARDS, block_length=16
         )
         features = {
             "image": tf.io.FixedLenFeature([], tf.string),
