@@ -1,17 +1,13 @@
 """Class orders: the published ids of every data set, and no way to mix two orders up."""
 
-import numpy as np
 import pytest
 
 from ferlab.emotions import (
     AFFECTNET7,
     AFFECTNET8,
     FER2013,
-    TAXONOMIES,
     Taxonomy,
-    reorder,
     require_same_classes,
-    taxonomy,
 )
 from ferlab.errors import UserError
 
@@ -75,25 +71,6 @@ def test_an_id_outside_the_taxonomy_is_a_key_error(source_id):
 def test_a_taxonomy_with_repeated_or_uncounted_classes_cannot_be_made(classes, ids):
     with pytest.raises(ValueError, match="distinct"):
         Taxonomy("broken", classes, ids)
-
-
-def test_an_unknown_taxonomy_is_refused_with_the_known_ones():
-    with pytest.raises(UserError) as caught:
-        taxonomy("fer2031")
-    assert all(name in str(caught.value) for name in TAXONOMIES)
-
-
-def test_probabilities_move_with_their_names():
-    values = np.arange(14, dtype=float).reshape(2, 7)
-    moved = reorder(values, FER2013.classes, AFFECTNET7.classes)
-    for position, name in enumerate(AFFECTNET7.classes):
-        np.testing.assert_array_equal(moved[:, position], values[:, FER2013.classes.index(name)])
-    np.testing.assert_array_equal(reorder(moved, AFFECTNET7.classes, FER2013.classes), values)
-
-
-def test_seven_columns_cannot_stand_for_eight_classes():
-    with pytest.raises(UserError, match="names differ"):
-        reorder(np.zeros((1, 7)), AFFECTNET7.classes, AFFECTNET8.classes)
 
 
 @pytest.mark.parametrize("other", [AFFECTNET7.classes, FER2013.classes[::-1], FER2013.classes[:6]])

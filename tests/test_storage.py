@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ferlab.errors import UserError
+from ferlab.errors import AlreadyRunningError, UserError
 from ferlab.storage import (
     atomic_path,
     exclusive,
@@ -86,7 +86,7 @@ def limit_file_size() -> None:
 def test_a_real_file_size_limit_leaves_no_file(tmp_path):
     program = (
         "import sys\nfrom pathlib import Path\nfrom ferlab.storage import write_text\n"
-        "from ferlab.errors import UserError\n"
+        "from ferlab.errors import AlreadyRunningError, UserError\n"
         "try:\n    write_text(Path(sys.argv[1]), 'x' * 100_000)\n"
         "except UserError as error:\n    print(error); sys.exit(2)\n"
     )
@@ -156,3 +156,11 @@ def test_removing_a_folder_twice_is_fine(tmp_path):
     remove_folder(tmp_path / "a")
     remove_folder(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_held_can_be_refused_at_once(tmp_path):
+    refused = pytest.raises(AlreadyRunningError, match="busy now")
+    with exclusive(tmp_path / "lock"), refused, exclusive(tmp_path / "lock", busy="busy now"):
+        pass
+    with exclusive(tmp_path / "lock", busy="busy now"):
+        pass

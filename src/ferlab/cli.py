@@ -40,6 +40,8 @@ FLAGS_WITH_VALUE = {
     "--config-dir",
     "-cd",
 }
+UNUSABLE_IN_HOME = "?#%,*[]{}"
+"""They mean something in a database address, a Spark path list or a glob."""
 USER_ERROR, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -89,10 +91,10 @@ def _run_command(command: str, rest: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from ferlab.config.files import config_root
-    from ferlab.config.overrides import explain, hydra_arguments
+    from ferlab.config.overrides import explain, hydra_arguments, search_path
     from ferlab.storage import write_text, writing_errors
 
-    search = f"hydra.searchpath=[file://{config_root()},file://{Path.cwd()}]"
+    search = search_path([config_root(), Path.cwd()])
     sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(own.overrides), search]
     try:
         with writing_errors(os.environ["FERLAB_HOME"]):
@@ -154,8 +156,15 @@ def _next(waiting: Any, flag: str, what: str) -> str:
 def _set_up_environment(verbose: bool) -> None:
     from ferlab.config.files import ferlab_home
 
-    os.environ["FERLAB_HOME"] = str(ferlab_home())
+    home = str(ferlab_home())
+    odd = sorted(set(home) & set(UNUSABLE_IN_HOME))
+    if odd:
+        message = f"FERLAB_HOME={home}: the characters {' '.join(odd)} cannot be used in it. Choose another folder."
+        raise UserError(message)
+    os.environ["FERLAB_HOME"] = home
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)
     if project_run:

@@ -7,8 +7,6 @@ meaningful together with its taxonomy, so everything that stores labels stores t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ferlab.errors import UserError
 
 SYNONYMS: Mapping[str, str] = {
@@ -64,16 +62,6 @@ AFFECTNET7 = Taxonomy("affectnet7", ("neutral", "happy", "sad", "surprise", "fea
 
 AFFECTNET8 = Taxonomy("affectnet8", (*AFFECTNET7.classes, "contempt"))
 
-TAXONOMIES: Mapping[str, Taxonomy] = {t.name: t for t in (FER2013, AFFECTNET7, AFFECTNET8)}
-
-
-def taxonomy(name: str) -> Taxonomy:
-    """The taxonomy of that name; UserError listing the known ones otherwise."""
-    if name not in TAXONOMIES:
-        message = f"taxonomy={name}: not known. Known: {', '.join(TAXONOMIES)}."
-        raise UserError(message)
-    return TAXONOMIES[name]
-
 
 def require_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
     """Refuse to combine results whose class lists differ in names or in order; the error shows both."""
@@ -83,11 +71,3 @@ def require_same_classes(first: Sequence[str], second: Sequence[str], first_name
             f"[{', '.join(second)}]: results over different class lists cannot be combined."
         )
         raise UserError(message)
-
-
-def reorder(probabilities: np.ndarray, source: Sequence[str], target: Sequence[str]) -> np.ndarray:
-    """Columns of ``probabilities`` (n, len(source)) put into the order of ``target``, matched by name."""
-    if set(source) != set(target):
-        message = f"cannot map classes [{', '.join(source)}] onto [{', '.join(target)}]: the names differ."
-        raise UserError(message)
-    return probabilities[:, [list(source).index(name) for name in target]]

@@ -40,7 +40,7 @@ class Manifest:
     ``counts`` maps split to class name to number of samples; ``class_weights`` maps class name to the weight
     of a training sample of it (mean 1 over the training samples); ``excluded`` counts, by reason, what the
     protocol leaves out; ``digest`` is a SHA-256 over every sample's
-    id, split, label and source pixels and over the image settings; ``request_key`` identifies the request
+    id, split, label and source pixels, over the protocol and the image settings; ``request_key`` identifies the request
     that made it (settings and listing), cheap to compute before any image is read.
     """
 

@@ -13,10 +13,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ferlab.errors import UserError
+from ferlab.errors import AlreadyRunningError, UserError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
-NO_SPACE_WORDS = ("No space left on device", "File too large", "Disk quota exceeded", "disk is full")
+NO_SPACE_WORDS = (
+    "No space left on device", "File too large", "Disk quota exceeded", "disk is full", "disk I/O error"
+)  # fmt: skip
 
 
 def no_space_error(where: str | Path) -> UserError:
@@ -71,13 +73,21 @@ def remove_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold ``lock`` while the block runs; other processes that ask for it wait. A killed holder frees it."""
+def exclusive(lock: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold ``lock`` while the block runs; others that ask for it wait. A killed holder frees it.
+
+    Raises:
+        AlreadyRunningError: somebody holds it and ``busy``, the message, was given.
+
+    """
     with writing_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunningError(busy) from error
         yield
     finally:
         os.close(descriptor)

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from ferlab.config.files import conf_folder
-from ferlab.config.overrides import hydra_arguments
+from ferlab.config.overrides import hydra_arguments, search_path
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,32 @@ def test_the_order_and_number_of_arguments_stay():
     made = hydra_arguments(arguments)
     assert [made[i] for i in (0, 1, 3, 4)] == [arguments[i] for i in (0, 1, 3, 4)]
     assert made[2].startswith("dataset.root=")
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "it's (1)", "a=b", "a,b", "größe", "[x]", "{y}"])
+def test_the_search_path_survives_any_folder_name(tmp_path, name):
+    user = tmp_path / name / "experiments"
+    user.mkdir(parents=True)
+    (user / "mine.yaml").write_text("# @package _global_\nstudy: my_study\n")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("train", overrides=["experiments=mine", search_path([tmp_path / "absent", tmp_path / name])])
+    assert cfg.study == "my_study"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("run=12e45678", "12e45678"),
+        ("resume=123456", "123456"),
+        ("run=seq1-demo-s0", "seq1-demo-s0"),
+        ("runs=[12e45678,00000000,abcdef12]", ["12e45678", "00000000", "abcdef12"]),
+        ("runs=[12e45678]", ["12e45678"]),
+    ],
+)
+def test_run_ids_stay_text(argument, value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (quoted,) = hydra_arguments([argument])
+    parsed = OverridesParser.create().parse_override(quoted).value()
+    assert [str(item) for item in parsed] == value if isinstance(value, list) else str(parsed) == value

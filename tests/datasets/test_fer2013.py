@@ -374,3 +374,14 @@ def test_two_thousand_real_rows_have_the_counts_and_twins_of_the_file(tmp_path, 
     training = Counter(row["emotion"] for row in stored if row["usage"] == "Training")
     for label, count in training.items():
         assert counts(found)["validation", label] == round(0.1 * count)
+
+
+@pytest.mark.parametrize(
+    ("found_in", "named"), [("train", "PublicTest"), ("train", "PrivateTest"), ("test", "Training")]
+)
+def test_a_copy_that_was_split_anew_is_refused(tmp_path, found_in, named):
+    write_synthetic("fer2013-folder", tmp_path / "faces", 100, 0)
+    file = next((tmp_path / "faces" / found_in).rglob("*.jpg"))
+    file.rename(file.with_name(f"{named}_99999999.jpg"))
+    with pytest.raises(UserError, match="split anew"):
+        listing(tmp_path / "faces", "carved")

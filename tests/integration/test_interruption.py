@@ -79,6 +79,11 @@ def test_a_finished_run_is_not_resumed(workplace: Workplace, whole: Done) -> Non
     assert "nothing to resume" in refused.complaint
 
 
+def test_a_resumed_run_takes_no_other_settings(workplace: Workplace, whole: Done) -> None:
+    refused = workplace.ferlab("train", f"resume={whole.result['run_id']}", "seed=5")
+    assert "leave out seed=5" in refused.complaint
+
+
 def test_a_killed_run_is_closed_by_the_next_command(workplace: Workplace, whole: Done) -> None:
     workplace.interrupt(signal.SIGKILL, *TRAIN)
     killed = newest(workplace).info.run_id
@@ -98,7 +103,7 @@ def test_colour_faces_in_the_affectnet_layout_train(workplace: Workplace) -> Non
     )
     assert done.code == 0, done.err
     run = workplace.run(done.result["run_id"])
-    assert run.data.tags["dataset.protocol"] == "affectnet7/carved"
+    assert run.data.tags["dataset.protocol"] == "synthetic/carved", "drawn faces do not carry AffectNet's name"
     assert run.data.tags["pretrained"] == "false"
     found = Predictions.load(workplace.artifacts(run.info.run_id) / "predictions/validation.parquet")
     assert found.classes == ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")

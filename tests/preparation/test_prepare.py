@@ -183,7 +183,7 @@ def test_a_shard_that_was_lost_is_prepared_again(prepared, synthetic_csv, tmp_pa
     # without Spark: what is not whole is not found
     shutil.copytree(prepared.folder, tmp_path / prepared.folder.name)
     next((tmp_path / prepared.folder.name).glob("*.tfrecord")).unlink()
-    assert load_complete(tmp_path / prepared.folder.name, make_request(synthetic_csv).key()) is None
+    assert load_complete(tmp_path / prepared.folder.name, make_request(synthetic_csv).key) is None
 
 
 # --- broken images

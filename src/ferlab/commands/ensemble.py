@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepare import find_prepared
 from ferlab.commands.terminal import percent
@@ -40,22 +41,25 @@ def main() -> list[Outcome]:
 def run(config: EnsembleConfig, context: Context) -> dict[str, Any]:
     """Combine runs; the result has run_id, the validation metrics and the members' weights by run id."""
     _ = context.store
-    done = ensemble(config.runs, config.ensemble.method, config.study, context)
-    context.terminal.say(f"{done.name}: validation accuracy {percent(done.scores.estimates['accuracy'])}")
+    done = ensemble(config, context)
+    context.terminal.say(
+        f"{done.name}: accuracy {percent(done.scores.estimates['accuracy'])} on validation, where it was fitted"
+    )
     context.terminal.say(f"run {done.run_id}")
     return {"run_id": done.run_id, "metrics": done.scores.as_json(), "weights": done.weights}
 
 
-def ensemble(
-    references: Sequence[str], method: str, study: str, context: Context, parent: Run | None = None
-) -> Ensembled:
+def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None) -> Ensembled:
     """Fit the members' weights on validation, build the one model, record both in one MLflow run."""
-    records = [find_run(reference) for reference in references]
+    records = [find_run(reference) for reference in config.runs]
     if len({record.id for record in records}) != len(records):
         message = f"runs: the same run is named twice ({', '.join(record.id for record in records)})."
         raise UserError(message)
     members = aligned([_predictions(record) for record in records])
+    method = config.ensemble.method
     weights = member_weights(members, method)
+    study = config.study or records[0].study
+    set_up_backend(config.compute)
     name = f"ensemble-{len(records)}-{method}"
     with context.store.run("ensemble", study, name, parent=parent) as run:
         run.log_config({"runs": [record.id for record in records], "method": method, "study": study})

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepare import find_prepared
 from ferlab.commands.terminal import percent
-from ferlab.config.schema import EvaluateConfig, Evaluation
+from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
 from ferlab.evaluation.metrics import HEADLINE, score
@@ -16,6 +17,7 @@ from ferlab.evaluation.report import TITLES, Report, ReportedRun, render
 from ferlab.manifest import Manifest
 from ferlab.samples import TEST
 from ferlab.scoring.predict import predict_split
+from ferlab.storage import exclusive
 from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run
 from ferlab.tracking.run import Run
 
@@ -40,7 +42,7 @@ def main() -> list[Outcome]:
 def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
     """Evaluate one run; the result has run_id (of the evaluation), metrics and the report's path."""
     _ = context.store
-    done = evaluate(config.run, config.split, config.evaluation, config.study, context)
+    done = evaluate(config, context)
     estimates = done.subject.scores.estimates
     context.terminal.table(
         f"{done.subject.name} on {config.split}, n = {done.subject.scores.n:,}",
@@ -52,27 +54,23 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
 
 
 def evaluate(
-    reference: str,
-    split: str,
-    settings: Evaluation,
-    study: str,
-    context: Context,
-    parent: Run | None = None,
-    others: Sequence[ReportedRun] = (),
+    config: EvaluateConfig, context: Context, parent: Run | None = None, others: Sequence[ReportedRun] = ()
 ) -> Evaluated:
     """Score a recorded model on a split and write the report; ``others`` stand beside it in the ranking."""
-    record = find_run(reference)
+    split, settings = config.split, config.evaluation
+    record = find_run(config.run)
     if record.stage not in ("train", "ensemble"):
         stage = record.stage or "not one of ferlab"
         message = f"run {record.id} ({record.name}) is {stage}: it holds no model to evaluate."
         raise UserError(message)
     folder, manifest = find_prepared(context.prepared_root, record.tags.get("dataset.digest", ""))
+    set_up_backend(config.compute)
     model = record.load_model()
-    with context.store.run("evaluate", study, f"evaluate-{record.name}", parent=parent) as run:
+    with context.store.run("evaluate", config.study or record.study, f"evaluate-{record.name}", parent=parent) as run:
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
         run.log_dataset(manifest, folder, "evaluate")
-        openings = _count_opening(record) if split == TEST else int(record.tags.get(OPENINGS, "0"))
+        openings = _count_opening(record.id, context.home) if split == TEST else int(record.tags.get(OPENINGS, "0"))
         predictions = predict_split(model, folder, manifest, split, record.id)
         scores = score(predictions, settings.resamples, settings.seed)
         run.log_saved(predictions.save, f"{split}.parquet", "predictions")
@@ -86,10 +84,11 @@ def evaluate(
     return Evaluated(run.id, subject, find_run(run.id).artifact(REPORT))
 
 
-def _count_opening(record: RunRecord) -> int:
+def _count_opening(run_id: str, home: Path) -> int:
     """Write on the model's run that its test split is opened once more, before it is."""
-    openings = int(record.tags.get(OPENINGS, "0")) + 1
-    add_tag(record.id, OPENINGS, str(openings))
+    with exclusive(home / "mlflow.lock"):
+        openings = int(find_run(run_id).tags.get(OPENINGS, "0")) + 1
+        add_tag(run_id, OPENINGS, str(openings))
     return openings
 
 

@@ -10,8 +10,9 @@ from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepare import ensure_prepared
 from ferlab.commands.terminal import duration, percent
 from ferlab.commands.train import Trained, train
-from ferlab.config.schema import Member, PipelineConfig, TrainConfig
+from ferlab.config.schema import EnsembleConfig, EvaluateConfig, Member, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
+from ferlab.errors import UserError
 from ferlab.samples import TEST
 
 SHARED = ("dataset", "preparation", "compute", "augment", "debug", "study", "deterministic")
@@ -24,19 +25,20 @@ def main() -> list[Outcome]:
 
 def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
     """Run all stages; the result has run_id and the ensemble's test metrics, and the members' beside them."""
-    members = [_member_config(member, context) for member in config.pipeline.members]
+    members = _member_configs(config.pipeline.members, context)
     with context.store.run("pipeline", config.study, f"pipeline-{config.dataset.name}") as parent:
         parent.log_config(context.raw)
-        prepared, _ = ensure_prepared(config, context, parent)
+        prepared, prepare_run = ensure_prepared(config, context, parent)
         if prepared.reused:
             context.terminal.say(f"prepared data reused: {prepared.folder}")
-        trained = [train(own, _member_context(raw, context), parent) for own, raw in members]
-        combined = ensemble([one.run_id for one in trained], config.ensemble.method, config.study, context, parent)
+        trained = [train(own, _member_context(raw, context), prepared, prepare_run, parent) for own, raw in members]
+        chosen = EnsembleConfig(config.study, [one.run_id for one in trained], config.ensemble, config.compute)
+        combined = ensemble(chosen, context, parent)
         parent.link("train", [one.run_id for one in trained])
         parent.link("ensemble", [combined.run_id])
-        alone = [evaluate(one.run_id, TEST, config.evaluation, config.study, context, parent) for one in trained]
+        alone = [evaluate(_evaluation(one.run_id, config), context, parent) for one in trained]
         others = [done.subject for done in alone]
-        final = evaluate(combined.run_id, TEST, config.evaluation, config.study, context, parent, others)
+        final = evaluate(_evaluation(combined.run_id, config), context, parent, others)
         parent.log_metrics(final.subject.scores.flat(TEST))
         parent.log_file(final.report)
     _show(trained, alone, combined.weights, final, context)
@@ -50,18 +52,35 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _member_config(member: Member, context: Context) -> tuple[TrainConfig, dict[str, Any]]:
+def _member_configs(members: list[Member], context: Context) -> list[tuple[TrainConfig, dict[str, Any]]]:
+    """Every member as a typed train config and as plain data; UserError with the problems of all of them."""
+    configs, problems = [], []
+    for member in members:
+        raw = _member_raw(member, context)
+        try:
+            configs.append((validate(OmegaConf.create(raw), TrainConfig, machine_facts()), raw))
+        except UserError as error:
+            problems.append(f"member {member.backbone}, {member.recipe}, seed {member.seed}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return configs
+
+
+def _member_raw(member: Member, context: Context) -> dict[str, Any]:
     """The member composed as a train config of its own, with the pipeline's dataset, compute and debug settings."""
     from hydra import compose
 
     choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}"]
-    raw = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
-    raw |= {key: context.raw[key] for key in SHARED}  # type: ignore[operator]
-    return validate(OmegaConf.create(raw), TrainConfig, machine_facts()), raw  # type: ignore[return-value]
+    raw: Any = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
+    return raw | {key: context.raw[key] for key in SHARED}
 
 
 def _member_context(raw: dict[str, Any], context: Context) -> Context:
     return Context(context.command, context.home, raw, context.terminal, context.store)
+
+
+def _evaluation(run_id: str, config: PipelineConfig) -> EvaluateConfig:
+    return EvaluateConfig(config.study, run_id, TEST, config.evaluation, config.compute)
 
 
 def _show(

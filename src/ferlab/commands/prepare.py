@@ -14,7 +14,7 @@ from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import class_counts_figure
 from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
-from ferlab.preparation.prepare import Prepared, Request, prepare, prepared_folder
+from ferlab.preparation.prepare import Prepared, Request, prepare, prepared_folder, refuse_bad_share
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
 from ferlab.storage import exclusive, write_text
@@ -53,8 +53,9 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
     """The prepared dataset and the id of the run that made it (None when another store knows it)."""
     request = _request(config, context)
     folder = prepared_folder(context.prepared_root, request)
-    manifest = load_complete(folder, request.key())
+    manifest = load_complete(folder, request.key)
     if manifest:
+        refuse_bad_share(manifest, config.preparation.max_rejected)
         if parent is None:
             context.terminal.say(f"prepared data reused: {folder}")
         return Prepared(folder, manifest, reused=True), _origin(folder, context.store.uri)
@@ -94,9 +95,8 @@ def find_prepared(prepared_root: Path, digest: str) -> tuple[Path, Manifest]:
 
 def _request(config: PrepareConfig, context: Context) -> Request:
     layout = LAYOUTS[config.dataset.layout]
-    root = _synthetic_root(config.dataset, config.dataset.synthesize, context)
-    if root is None:
-        root = Path(config.dataset.root or "").expanduser().resolve()
+    drawn = _synthetic_root(config.dataset, config.dataset.synthesize, context)
+    root = drawn or Path(config.dataset.root or "").expanduser().resolve()
     preparation = config.preparation
     settings = ImageSettings(
         preparation.size_px or layout.size_px,

@@ -2,11 +2,13 @@
 
 import io
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepare import ensure_prepared
 from ferlab.commands.terminal import percent
@@ -21,8 +23,8 @@ from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
-from ferlab.streams import load_tensorflow
-from ferlab.tracking.records import find_run
+from ferlab.storage import exclusive
+from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import AugmentSpec
 from ferlab.training.checkpoint import Checkpoints, Progress
@@ -54,71 +56,116 @@ def main() -> list[Outcome]:
 
 def run(config: TrainConfig, context: Context) -> dict[str, Any]:
     """Train one network; the result has run_id and the validation metrics."""
+    interrupted = None
     if config.resume:
-        config, context = _recorded(config.resume, context)
-    trained = train(config, context)
+        interrupted = _interrupted(config.resume, context)
+        config = validate(OmegaConf.create(context.raw), TrainConfig, machine_facts())
+    prepared, prepare_run = ensure_prepared(config, context)
+    trained = train(config, context, prepared, prepare_run, interrupted=interrupted)
     context.terminal.say(f"{trained.name}: validation accuracy {percent(trained.scores.estimates['accuracy'])}")
     context.terminal.say(f"run {trained.run_id}")
     return {"run_id": trained.run_id, "metrics": trained.scores.as_json()}
 
 
-def train(config: TrainConfig, context: Context, parent: Run | None = None) -> Trained:
-    """Prepare if needed, train, score on validation and record everything in one MLflow run."""
-    prepared, prepare_run = ensure_prepared(config, context, parent)
+def train(
+    config: TrainConfig,
+    context: Context,
+    prepared: Prepared,
+    prepare_run: str | None,
+    parent: Run | None = None,
+    interrupted: RunRecord | None = None,
+) -> Trained:
+    """Train on prepared data, score on validation and record everything in one MLflow run.
+
+    Raises:
+        UserError: ``interrupted`` was trained on other data, or another process resumes it at this moment.
+
+    """
+    manifest = prepared.manifest
+    if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
+        message = f"resume={interrupted.id}: the data has changed since that run began. Train anew."
+        raise UserError(message)
     name = f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
-    with context.store.run("train", config.study, name, parent=parent, resume=config.resume) as run:
+    resumed = interrupted.id if interrupted else None
+    with _alone(resumed, context), context.store.run("train", config.study, name, parent=parent, resume=resumed) as run:
+        run.log_dataset(manifest, prepared.folder, "train")
         run.log_config({**context.raw, "resume": None})
         run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
-        run.log_dataset(prepared.manifest, prepared.folder, "train")
         if prepare_run:
             run.link("prepare", [prepare_run])
-        _set_up_backend(config)
+        checkpoints = _checkpoints(context, run.id)
         started = time.monotonic()
-        model, progress = _fit(config, context, prepared, run)
+        model, progress = _fit(config, context, prepared, run, checkpoints, interrupted)
         minutes = (time.monotonic() - started) / 60
         run.log_metrics({"train_minutes": minutes})
-        scores = _score(config, prepared, model, run)
-        _log_outcome(run, config, prepared.manifest, model, progress)
-        Checkpoints(_checkpoint_folder(context, run.id)).remove()
+        scores = _score(prepared, model, run)
+        _log_outcome(run, config, manifest, model, progress)
+        checkpoints.remove()
     return Trained(run.id, name, scores, minutes)
 
 
-def _recorded(reference: str, context: Context) -> tuple[TrainConfig, Context]:
-    """The config of an interrupted run, to go on exactly as it began."""
+def _alone(run_id: str | None, context: Context) -> AbstractContextManager[None]:
+    """Only one process may resume a run; a new run has its process to itself."""
+    if run_id is None:
+        return nullcontext()
+    return exclusive(
+        context.home / "checkpoints" / ".locks" / run_id, f"resume={run_id}: another process is resuming it now."
+    )
+
+
+def _checkpoints(context: Context, run_id: str) -> Checkpoints:
+    return Checkpoints(context.home / "checkpoints" / run_id)
+
+
+def _interrupted(reference: str, context: Context) -> RunRecord:
+    """The interrupted run; ``context`` gets its config, to go on exactly as it began."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] != "resume"]
+    if given:
+        message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
+        raise UserError(message)
     _ = context.store
     record = find_run(reference)
-    if record.stage != "train" or record.status == "FINISHED":
+    if record.stage != "train" or record.status in ("FINISHED", "RUNNING"):
         stage = record.stage or "not one of ferlab"
         message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
         raise UserError(message)
-    raw = {**record.config(), "resume": record.id}
-    context.raw = raw
-    return validate(OmegaConf.create(raw), TrainConfig, machine_facts()), context
+    if _checkpoints(context, record.id).current() is None:
+        message = f"resume={reference}: run {record.id} was stopped before its first epoch ended. Train anew."
+        raise UserError(message)
+    context.raw = {**record.config(), "resume": record.id}
+    return record
 
 
-def _fit(config: TrainConfig, context: Context, prepared: Prepared, run: Run) -> tuple[Any, Progress]:
+def _fit(
+    config: TrainConfig,
+    context: Context,
+    prepared: Prepared,
+    run: Run,
+    checkpoints: Checkpoints,
+    interrupted: RunRecord | None,
+) -> tuple[Any, Progress]:
     """The trained network in float32, holding the weights of its best epoch."""
     manifest = prepared.manifest
-    policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).gains_from_bfloat16)
+    on_gpu = set_up_backend(config.compute, config.seed, config.deterministic)
+    row = backbone(config.backbone.name)
+    policy = choose_precision(config.recipe.precision, row.gains_from_bfloat16 and not on_gpu)
     with precision_policy(policy):
-        built = build_model(_model_spec(config, manifest))
-    _log_model_facts(run, built, policy, context)
+        built = build_model(_model_spec(config, manifest, with_weights=interrupted is None))
+    pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
+    if interrupted is None:
+        _log_model_facts(run, built, policy, context)
     batches = Batches(prepared.folder, manifest, _batch_spec(config, manifest))
     show = context.terminal.epochs(run.name)
 
     def on_epoch(row: EpochRow) -> None:
-        run.log_metrics(
-            {**row.metrics, "images_per_s": row.images_per_s, "phase": _phase_number(config, row)}, row.epoch
-        )
+        numbers = {**row.metrics, "images_per_s": row.images_per_s, "phase": _phase_number(config, row)}
+        run.log_metrics(numbers, row.epoch)
         show(row)
 
     progress = fit(
-        built.model,
-        batches,
-        _fit_spec(config, built),
-        Checkpoints(_checkpoint_folder(context, run.id)),
-        on_epoch,
-        resume=config.resume is not None,
+        built.model, batches, _fit_spec(config, pretrained), checkpoints, on_epoch, resume=interrupted is not None
     )
     if policy == "float32":
         return built.model, progress
@@ -127,7 +174,7 @@ def _fit(config: TrainConfig, context: Context, prepared: Prepared, run: Run) ->
     return portable, progress
 
 
-def _score(config: TrainConfig, prepared: Prepared, model: Any, run: Run) -> Scores:
+def _score(prepared: Prepared, model: Any, run: Run) -> Scores:
     predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
     scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
     run.log_saved(predictions.save, "validation.parquet", "predictions")
@@ -174,23 +221,6 @@ def _log_model_facts(run: Run, built: BuiltModel, policy: str, context: Context)
         run.set_tags({"ferlab.warning": built.warning})
 
 
-def _set_up_backend(config: TrainConfig) -> None:
-    load_tensorflow()
-    import keras
-    import tensorflow as tf
-
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    if config.compute.device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-
-
-def _checkpoint_folder(context: Context, run_id: str) -> Any:
-    return context.home / "checkpoints" / run_id
-
-
 def _phase_number(config: TrainConfig, row: EpochRow) -> int:
     return 1 + [phase.name for phase in config.recipe.phases].index(row.phase)
 
@@ -222,7 +252,7 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
     )
 
 
-def _fit_spec(config: TrainConfig, built: BuiltModel) -> FitSpec:
+def _fit_spec(config: TrainConfig, pretrained: bool) -> FitSpec:
     augment = config.augment
     return FitSpec(
         phases=tuple(PhaseSpec(**vars(phase)) for phase in config.recipe.phases),
@@ -237,5 +267,5 @@ def _fit_spec(config: TrainConfig, built: BuiltModel) -> FitSpec:
         label_smoothing=config.recipe.label_smoothing,
         patience=config.recipe.patience,
         max_epochs=config.debug.max_epochs,
-        train_all=not built.pretrained,
+        train_all=not pretrained,
     )

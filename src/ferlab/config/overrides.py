@@ -1,9 +1,14 @@
 """Command-line overrides made safe for Hydra's grammar."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+
+RUN_KEYS = ("run", "resume", "runs")
+RUN_REFERENCES = re.compile(r"\[?[0-9a-f]{6,32}(,[0-9a-f]{6,32})*\]?")
 
 
 def hydra_arguments(arguments: list[str]) -> list[str]:
@@ -21,14 +26,28 @@ def explain(error: Exception, command: str) -> str:
     return text
 
 
+def search_path(folders: Sequence[Path]) -> str:
+    """The override that lets Hydra find config groups below ``folders``, whatever characters their names have."""
+    listed = ",".join(_quote(f"file://{folder}") for folder in folders)
+    return f"hydra.searchpath=[{listed}]"
+
+
 def _quoted(argument: str, parser: OverridesParser) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         return argument
+    if key in RUN_KEYS and RUN_REFERENCES.fullmatch(value):
+        # an id such as 12e45678 would be read as a number
+        listed = ",".join(_quote(reference) for reference in value.strip("[]").split(","))
+        return f"{key}=[{listed}]" if value.startswith("[") else f"{key}={listed}"
     try:
         parser.parse_override(argument)
     except HydraException:
-        # in a quoted value backslashes count only before a quote
-        escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-        return f"{key}='{escaped}'"
+        return f"{key}={_quote(value)}"
     return argument
+
+
+def _quote(value: str) -> str:
+    """In single quotes; inside them backslashes count only before a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"'{escaped}'"

@@ -99,6 +99,11 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
     names = [phase.name for phase in recipe.phases]
     if len(set(names)) != len(names):
         yield "recipe.phases", f"phase names must differ, got {', '.join(names)}"
+    for phase in recipe.phases:
+        if phase.optimizer == "adam" and phase.weight_decay:
+            yield f"recipe.phases.{phase.name}", "adam takes no weight_decay; use adamw"
+        if phase.schedule == "constant" and phase.warmup:
+            yield f"recipe.phases.{phase.name}", "a constant rate takes no warmup; use schedule: cosine"
     row = CATALOG.get(backbone.name)
     if row and not row.pretrained and any(phase.trainable < 1 for phase in recipe.phases):
         yield (

@@ -53,7 +53,11 @@ class Preparation:
 
 @dataclass
 class Compute:
-    """Where it runs. ``cores`` 0 means all; ``memory_gb`` bounds Spark's driver and the in-memory images."""
+    """Where it runs.
+
+    ``cores`` 0 means all; ``memory_gb`` is what Spark's driver gets; images that take
+    less than half of it are trained on from memory, others are streamed.
+    """
 
     name: str = choice(("local",))
     cores: int = number(0, 1024, 0)
@@ -82,7 +86,7 @@ class Phase:
     learning_rate: float = number(1e-8, 10.0)
     optimizer: str = choice(("sgd", "adam", "adamw"), "adamw")
     schedule: str = choice(("constant", "cosine"), "cosine")
-    warmup: float = number(0.0, 0.9, 0.1)
+    warmup: float = number(0.0, 0.9, 0.0)
     weight_decay: float = number(0.0, 1.0, 0.0)
     trainable: float = number(0.0, 1.0, 1.0)
 
@@ -160,9 +164,10 @@ class Combination:
 
 
 @dataclass
-class EnsembleConfig(Common):
-    """``ferlab ensemble``: the ids of at least two training runs."""
+class EnsembleConfig:
+    """``ferlab ensemble``: the ids of at least two training runs. Without ``study`` it joins that of the first run."""
 
+    study: str | None = None
     runs: list[str] = REQUIRED
     ensemble: Combination = REQUIRED
     compute: Compute = REQUIRED
@@ -177,9 +182,10 @@ class Evaluation:
 
 
 @dataclass
-class EvaluateConfig(Common):
-    """``ferlab evaluate``: one run, one split."""
+class EvaluateConfig:
+    """``ferlab evaluate``: one run, one split. Without ``study`` it joins that of the run."""
 
+    study: str | None = None
     run: str = REQUIRED
     split: str = choice(("validation", "test"), "test")
     evaluation: Evaluation = REQUIRED

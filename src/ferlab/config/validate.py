@@ -93,7 +93,7 @@ def _leaf(hint: type, value: Any, limits: Mapping[str, Any], where: str, problem
         value = float(value)
     elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, hint) or (wrong_bool and hint is not str):
+    if not isinstance(value, hint) or wrong_bool:
         problems[where] = f"must be {_KIND_NAMES[hint]}, got {value!r}"
     elif "options" in limits and value not in limits["options"]:
         problems[where] = f"must be one of {', '.join(limits['options'])}; got {value!r}"

@@ -1,6 +1,7 @@
 """AffectNet, 2021 release (Mollahosseini et al. 2017): cropped 224 px images with one ``.npy`` per annotation.
 
-Protocol ``carved``: validation is carved out of train by photo, the official validation images are reported.
+Protocol ``carved``: validation is carved out of train by image (this release does not tell which faces share a photo),
+the official validation images are reported.
 """
 
 from collections import Counter

@@ -225,20 +225,29 @@ def _read_folders(source: Source) -> _Rows:
 
 def _add_file(rows: _Rows, file: Path, root: Path, label: int) -> None:
     inside = file.relative_to(root)
+    in_train = inside.parts[0] == "train"
     usage = file.name.split("_")[0]
-    if inside.parts[0] == "train":
+    if in_train and usage not in USAGES:
         usage = "Training"
-    elif usage not in USAGES:
+    if usage not in USAGES:
         message = (
             f"{file}: file names in test/ must start with PublicTest_ or PrivateTest_; without them the official "
             "split cannot be restored. Use fer2013.csv, or a copy that kept the names."
         )
         raise UserError(message)
+    if (usage == "Training") != in_train:
+        message = f"{file}: named {usage} but found in {inside.parts[0]}/: this copy was split anew. Use another one."
+        raise UserError(message)
+    try:
+        twin = _file_twin_key(file)
+    except OSError as error:
+        rows.rejected.append(Rejection(inside.as_posix(), f"cannot be read ({error.strerror})"))
+        return
     rows.ids.append(inside.as_posix())
     rows.usages.append(usage)
     rows.labels.append(label)
-    rows.paths.append(str(file)) if rows.paths is not None else None
-    rows.twins.append(_file_twin_key(file))
+    rows.paths.append(str(file))
+    rows.twins.append(twin)
 
 
 def _file_twin_key(file: Path) -> bytes:

@@ -43,14 +43,20 @@ class Listing:
 
 
 def _files_below(entry: Path) -> list[tuple[Path, os.stat_result]]:
+    """Files and broken links below a folder; a linked folder is entered once."""
     if entry.is_file():
         return [(entry, entry.stat())]
-    found, folders = [], [str(entry)]
+    found, folders, entered = [], [str(entry)], set()
     while folders:
-        with os.scandir(folders.pop()) as listing:
+        folder = folders.pop()
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as listing:
             for item in listing:
                 if item.is_dir():
                     folders.append(item.path)
                 else:
-                    found.append((Path(item.path), item.stat()))
+                    found.append((Path(item.path), item.stat(follow_symlinks=item.is_file())))
     return found

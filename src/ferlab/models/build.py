@@ -11,6 +11,7 @@ from ferlab.errors import UserError
 from ferlab.models.catalog import PREPROCESSINGS, backbone
 
 BASE = "base"
+SCRATCH_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def build_model(spec: ModelSpec) -> BuiltModel:
         x = keras.layers.Resizing(size, size, name="enlarge")(x)
     base = builder((size, size, x.shape[-1]), spec.width)
     pretrained, warning = _load_weights(base, spec, size)
+    if not pretrained:
+        _quicken_batch_norm(base)
     x = base(x)
     x = keras.layers.Dropout(spec.dropout, name="dropout")(x)
     x = keras.layers.Dense(len(spec.classes), dtype="float32", name="logits")(x)
@@ -72,8 +75,8 @@ def base_of(model: Any) -> Any:
     return model.get_layer(BASE)
 
 
-def set_trainable(model: Any, share: float) -> int:
-    """Let the upper ``share`` (0..1) of the base's layers learn, the head always; number of trainable weights.
+def set_trainable(model: Any, share: float) -> None:
+    """Let the upper ``share`` (0..1) of the base's layers learn, the head always.
 
     Frozen BatchNormalization layers run in inference mode, as Keras does when ``trainable`` is false.
     """
@@ -84,12 +87,20 @@ def set_trainable(model: Any, share: float) -> int:
         layer.trainable = position >= first
     if share == 0:
         base_of(model).trainable = False
-    return sum(int(weight.numpy().size) for weight in model.trainable_weights)
 
 
 def _load(builder: str) -> Callable[[tuple[int, int, int], float], Any]:
     module, function = builder.split(":")
     return getattr(import_module(module), function)
+
+
+def _quicken_batch_norm(base: Any) -> None:
+    """Let moving averages follow within an epoch; keras.applications' .999 takes thousands of steps from scratch."""
+    import keras
+
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, SCRATCH_MOMENTUM)
 
 
 def _load_weights(base: Any, spec: ModelSpec, size_px: int) -> tuple[bool, str]:
@@ -117,7 +128,7 @@ def _load_imagenet(base: Any, spec: ModelSpec, size_px: int) -> str:
     """Copy Keras's own ImageNet weights (cache, else download) into ``base``; the reason when that fails."""
     import keras
 
-    application = {"mobilenetv2": keras.applications.MobileNetV2}[spec.backbone]
+    application = getattr(keras.applications, str(backbone(spec.backbone).application))
     try:
         source = application(
             include_top=False,

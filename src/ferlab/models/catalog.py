@@ -15,8 +15,8 @@ class Backbone:
 
     ``builder`` is ``module:function``. ``preprocessing`` names the pixel scaling of PREPROCESSINGS.
     ``smallest_px`` is the least working size. ``needs_rgb`` backbones get a gray image in three channels.
-    ``pretrained`` tells whether ImageNet weights exist. ``gains_from_bfloat16`` tells whether mixed bfloat16
-    trains faster on a CPU with AVX512-BF16 (measured).
+    ``application`` is the function of keras.applications that has ImageNet weights for it, if any.
+    ``gains_from_bfloat16`` tells whether mixed bfloat16 trains faster on a CPU with AVX512-BF16 (measured).
     """
 
     name: str
@@ -24,9 +24,14 @@ class Backbone:
     preprocessing: str
     smallest_px: int
     needs_rgb: bool
-    pretrained: bool
+    application: str | None
     gains_from_bfloat16: bool
     default_recipe: str
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether ImageNet weights exist."""
+        return self.application is not None
 
 
 PREPROCESSINGS: Mapping[str, tuple[float, float]] = {"unit": (1 / 255, 0.0), "symmetric": (1 / 127.5, -1.0)}
@@ -35,15 +40,15 @@ PREPROCESSINGS: Mapping[str, tuple[float, float]] = {"unit": (1 / 255, 0.0), "sy
 CATALOG: Mapping[str, Backbone] = {
     row.name: row
     for row in (
-        Backbone("seq1", "ferlab.models.sequential:seq1", "symmetric", 32, False, False, True, "scratch"),
-        Backbone("seq2", "ferlab.models.sequential:seq2", "symmetric", 32, False, False, True, "scratch"),
+        Backbone("seq1", "ferlab.models.sequential:seq1", "symmetric", 32, False, None, True, "scratch"),
+        Backbone("seq2", "ferlab.models.sequential:seq2", "symmetric", 32, False, None, True, "scratch"),
         Backbone(
             "mobilenetv2",
             "ferlab.models.mobilenet:mobilenetv2",
             "symmetric",
             32,
             True,
-            True,
+            "MobileNetV2",
             False,
             "two_phase",
         ),

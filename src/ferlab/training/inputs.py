@@ -39,7 +39,7 @@ class Batches:
     def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec) -> None:
         self.folder, self.manifest, self.spec = folder, manifest, spec
         self.train_count = sum(manifest.counts[TRAIN].values())
-        self.in_memory = split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) <= spec.memory_bytes
+        self.in_memory = split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) <= spec.memory_bytes / 2
         steps = self.train_count // spec.batch_size
         if not steps:
             message = (
@@ -98,7 +98,9 @@ class Batches:
 
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(tf.constant(self._shard_files(TRAIN)), seed)
-        rows = self._parsed(files).shuffle(SHUFFLE_BUFFER, seed=epoch + self.spec.seed, reshuffle_each_iteration=False)
+        rows = self._parsed(files).shuffle(
+            SHUFFLE_BUFFER, seed=self.spec.seed * 2**20 + epoch, reshuffle_each_iteration=False
+        )
         return self._batched(rows).map(lambda step, pair: (epoch, step, *pair))
 
     def _batched(self, rows: Any) -> Any:
