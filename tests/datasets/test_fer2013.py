@@ -108,16 +108,16 @@ def png(pixels: np.ndarray, level: int) -> bytes:
 
 def test_twins_that_were_encoded_differently_stay_on_one_side_of_the_cut(tmp_path):
     rng = np.random.default_rng(0)
-    for split in ("train", "test"):
+    for split, usage in (("train", "Training"), ("test", "PublicTest")):
         for name in NAMES:
             (tmp_path / split / name).mkdir(parents=True)
-            (tmp_path / split / name / "PublicTest_1.png").write_bytes(png(rng.integers(0, 256, (48, 48), np.uint8), 3))
+            (tmp_path / split / name / f"{usage}_x.png").write_bytes(png(rng.integers(0, 256, (48, 48), np.uint8), 3))
     for i in range(100):
         pixels = cv2.resize(rng.integers(0, 256, (6, 6), dtype=np.uint8), (48, 48))
         for level in (0, 9):
             (tmp_path / "train" / "happy" / f"Training_{i}_{level}.png").write_bytes(png(pixels, level))
     table = listing(tmp_path, "carved", 0.5).table.to_pylist()
-    split_of = {Path(row["id"]).stem: row["split"] for row in table if "happy/Training" in row["id"]}
+    split_of = {Path(row["id"]).stem: row["split"] for row in table if "happy/Training_" in row["id"]}
     assert all(split_of[f"Training_{i}_0"] == split_of[f"Training_{i}_9"] for i in range(100))
 
 

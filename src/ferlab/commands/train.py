@@ -100,6 +100,8 @@ def train(
         run.log_metrics({"train_minutes": minutes})
         scores = _score(prepared, model, run)
         _log_outcome(run, config, manifest, model, progress)
+        for file in checkpoints.files():
+            run.log_file(file, "checkpoints")
         checkpoints.remove()
     return Trained(run.id, name, scores, minutes)
 

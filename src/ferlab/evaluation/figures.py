@@ -76,15 +76,17 @@ def curves_figure(history: Sequence[Mapping[str, Any]], best_epoch: int, title: 
     figure, left = _axes(9.2, 4.0)
     left.remove()
     epochs = [row["epoch"] for row in history]
+    phases = list(dict.fromkeys(row["phase"] for row in history))
     for position, measure in enumerate(("accuracy", "loss"), start=1):
         axes = figure.add_subplot(1, 2, position)
         for key, label in ((measure, "training"), (f"val_{measure}", "validation")):
             sns.lineplot(x=epochs, y=[row[key] for row in history], marker="o", label=label, ax=axes)
         axes.axvline(best_epoch, color="0.4", linestyle=":", label="chosen epoch")
-        for phase in dict.fromkeys(row["phase"] for row in history):
+        for number, phase in enumerate(phases if len(phases) > 1 else []):
             inside = [row["epoch"] for row in history if row["phase"] == phase]
-            axes.axvspan(min(inside) - 0.5, max(inside) + 0.5, alpha=0.06, color="0.3")
-            axes.text(min(inside) - 0.4, 0.98, phase, transform=axes.get_xaxis_transform(), va="top", fontsize=9)
+            axes.axvspan(min(inside) - 0.5, max(inside) + 0.5, alpha=0.08 * (number % 2), color="0.2")
+            axes.text(min(inside) - 0.4, 1.01, phase, transform=axes.get_xaxis_transform(), fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="epoch", ylabel=measure)
         axes.legend(title="", fontsize=9)
     figure.suptitle(title)

@@ -16,8 +16,6 @@ from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
 SAMPLING_INTERVAL_S = 5
-TRAINING_STUDY = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's UI open a study as model training, not as an application of language models."""
 
 
 @dataclass
@@ -90,7 +88,7 @@ class Store:
                 found = mlflow.get_experiment_by_name(study)
                 try:
                     if found is None:
-                        return str(mlflow.create_experiment(study, self._artifacts, tags=TRAINING_STUDY))
+                        return str(mlflow.create_experiment(study, self._artifacts))
                 except MlflowException as error:
                     message = f"study={study}: {str(error).splitlines()[0]}"
                     raise UserError(message) from error

@@ -82,6 +82,11 @@ class Checkpoints:
             raise RuntimeError(message)
         return keras.saving.load_model(current / BEST, compile=False).get_weights()
 
+    def files(self) -> list[Path]:
+        """The newest checkpoint's models, last and best epoch, each with its optimizer."""
+        current = self.current()
+        return [current / LAST, current / BEST] if current else []
+
     def remove(self) -> None:
         """Forget all checkpoints of this run."""
         remove_folder(self.folder)

@@ -98,9 +98,8 @@ class Batches:
 
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(tf.constant(self._shard_files(TRAIN)), seed)
-        rows = self._parsed(files).shuffle(
-            SHUFFLE_BUFFER, seed=self.spec.seed * 2**20 + epoch, reshuffle_each_iteration=False
-        )
+        # a seed that depends on the epoch fails in TensorFlow when the global seed is 0; the order of files does depend
+        rows = self._parsed(files).shuffle(SHUFFLE_BUFFER, seed=self.spec.seed, reshuffle_each_iteration=False)
         return self._batched(rows).map(lambda step, pair: (epoch, step, *pair))
 
     def _batched(self, rows: Any) -> Any:
