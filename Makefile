@@ -28,7 +28,7 @@ demo: install ## the whole job on the embedded synthetic data set
 	$(BIN)/ferlab pipeline experiments=quickstart
 
 test: install lint ## lint, types, room table, tests
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n auto --dist loadfile -m "not slow"
 
 test-slow: install ## environments, wheel, mlflow run, browser
 	$(BIN)/pytest -q -m slow
