@@ -50,7 +50,7 @@ def run(config: DoctorConfig, context: Context) -> dict[str, Any]:
     """Check everything and print it; UserError when something essential is missing."""
     del config
     checks = [*_python(), *_java(), *_machine(context.home), *_device(), *_weights(), *_tracking(context)]
-    context.terminal.table("ferlab doctor", ["what", "", "found"], [[c.name, c.level, c.text] for c in checks])
+    context.terminal.table("ferlab doctor", ["what", "", "found"], [[c.name, c.level, c.text] for c in checks], 3)
     missing = [check for check in checks if check.level == "missing"]
     if missing:
         message = "; ".join(f"{check.name}: {check.text}" for check in missing)

@@ -32,11 +32,11 @@ class Terminal:
         """One line that stands out."""
         self.console.print(f"warning: {text}", style="yellow", markup=False)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; the first column is text, the others are numbers."""
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> None:
+        """A table; the first ``text_columns`` columns are text, the others are numbers."""
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
         for position, name in enumerate(columns):
-            table.add_column(name, justify="left" if position == 0 else "right", overflow="fold")
+            table.add_column(name, justify="left" if position < text_columns else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         self.console.print(table)
