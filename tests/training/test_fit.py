@@ -161,7 +161,7 @@ def run(folder, stop_after, resume):
         progress = fit(model, batches, spec, Checkpoints(folder), on_epoch, resume=resume)
     except KeyboardInterrupt:
         return None
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in progress.history]
+    rows = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in progress.history]
     sizes = {w.path: float(np.abs(np.asarray(w)).sum()) for w in model.weights}
     return {"weights": sizes, "history": rows, "best": progress.best_epoch}
 

@@ -158,11 +158,14 @@ def _fit(
     pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
     if interrupted is None:
         _log_model_facts(run, built, policy, context)
+    for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
+        run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
     batches = Batches(prepared.folder, manifest, _batch_spec(config, manifest))
     show = context.terminal.epochs(run.name)
 
     def on_epoch(row: EpochRow) -> None:
-        numbers = {**row.metrics, "images_per_s": row.images_per_s, "phase": _phase_number(config, row)}
+        numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": _phase_number(config, row)}
+        numbers |= row.metrics
         run.log_metrics(numbers, row.epoch)
         show(row)
 

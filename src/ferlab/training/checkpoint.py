@@ -66,11 +66,15 @@ class Checkpoints:
             message = f"{self.folder}: no checkpoint there; the run has ended or never finished an epoch."
             raise UserError(message)
         try:
-            state = json.loads((current / STATE).read_text(encoding="utf-8"))
-            return keras.saving.load_model(current / LAST), Progress(**state)
+            return keras.saving.load_model(current / LAST), Progress(**self._state(current))
         except (OSError, ValueError, TypeError) as error:
             message = f"{current}: damaged checkpoint ({str(error).splitlines()[0][:120]}). Train anew."
             raise UserError(message) from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """One row of numbers for every epoch that the newest checkpoint holds."""
+        current = self.current()
+        return self._state(current)["history"] if current else []
 
     def best_weights(self) -> list[Any]:
         """Weights of the best epoch so far."""
@@ -90,6 +94,9 @@ class Checkpoints:
     def remove(self) -> None:
         """Forget all checkpoints of this run."""
         remove_folder(self.folder)
+
+    def _state(self, checkpoint: Path) -> dict[str, Any]:
+        return dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
     def _complete(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("epoch-*") if (path / STATE).is_file())

@@ -56,8 +56,7 @@ def fit(
 ) -> Progress:
     """Train ``model`` through all phases; afterwards it holds the weights of the best epoch.
 
-    With ``resume`` it goes on after the newest checkpoint. An epoch is reported before it is checkpointed, so one that
-    was cut off in between is reported again.
+    With ``resume`` it goes on after the newest checkpoint. An epoch is reported once it is safe.
 
     Raises:
         UserError: the loss is not a number, the disk is full, no checkpoint to resume.
@@ -141,8 +140,8 @@ def _run_phase(
             metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             images_per_s = batches.steps_per_epoch * batches.spec.batch_size / training_s
             row = _advance(progress, phase, metrics, seconds, images_per_s, spec)
-            on_epoch(row)
             checkpoints.save(self.model, progress, row.is_best)
+            on_epoch(row)
             self.model.stop_training = progress.phase_done
 
     model.fit(
@@ -194,5 +193,7 @@ def _advance(
         images_per_s=images_per_s,
         is_best=is_best,
     )
-    progress.history.append({"phase": phase.name, "epoch": progress.epoch, "seconds": seconds, **metrics})
+    progress.history.append(
+        {"phase": phase.name, "epoch": progress.epoch, "images_per_s": images_per_s, "seconds": seconds, **metrics}
+    )
     return row
