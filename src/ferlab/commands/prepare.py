@@ -105,7 +105,7 @@ def _request(config: PrepareConfig, context: Context) -> Request:
     )
     dataset = config.dataset
     return Request(
-        dataset.name,
+        "synthetic" if drawn else dataset.name,  # drawn faces never carry a real dataset's name
         layout,
         layout.locate(root),
         dataset.protocol,

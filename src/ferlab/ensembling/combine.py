@@ -68,7 +68,9 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         bounds=[(0, 1)] * members,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
     )
-    weights = np.clip(found.x if found.success else 1 / members, 0, None) * np.ones(members)
+    if not found.success:
+        return np.full(members, 1 / members)
+    weights = np.clip(found.x, 0, None)
     return weights / weights.sum()
 
 
