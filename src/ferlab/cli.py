@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ferlab import __version__
+from ferlab import __version__, interrupts
 from ferlab.errors import UserError
 
 COMMANDS = {
@@ -45,10 +44,6 @@ UNUSABLE_IN_HOME = "?#%,*[]{}"
 USER_ERROR, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a run like Ctrl-C does."""
-
-
 def main(argv: list[str] | None = None) -> NoReturn:
     """Entry point of the console script; exits with 0, 2 (user error), 1 (a bug), 130 or 143 (interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -56,7 +51,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         code = _run(arguments)
     except UserError as error:
         code = _complain(error)
-    except Terminated:
+    except interrupts.Terminated:
         print("terminated", file=sys.stderr)
         code = TERMINATED
     except KeyboardInterrupt:
@@ -174,11 +169,7 @@ def _set_up_environment(verbose: bool) -> None:
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
-    signal.signal(signal.SIGTERM, _on_sigterm)
-
-
-def _on_sigterm(number: int, frame: Any) -> None:
-    raise Terminated
+    interrupts.install()
 
 
 def _report(error: Exception, verbose: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ferlab import interrupts
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepare import ensure_prepared
@@ -168,6 +169,7 @@ def _fit(
         numbers |= row.metrics
         run.log_metrics(numbers, row.epoch)
         show(row)
+        interrupts.check()
 
     progress = fit(
         built.model, batches, _fit_spec(config, pretrained), checkpoints, on_epoch, resume=interrupted is not None

@@ -1,12 +1,13 @@
 """A Spark session that needs nothing but Python, and the shard job on it."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,12 @@ def run_shard_job(
     try:
         return future.result()
     except KeyboardInterrupt:
-        logging.disable(logging.CRITICAL)  # PySpark reports every call that breaks off
+        logging.disable(logging.CRITICAL)
+        with contextlib.redirect_stderr(io.StringIO()):  # PySpark's threads report every call that breaks off
+            _end_spark(future)
         raise
     finally:
-        _kill_jvm()
-        while not wait([future], POLL_S).done:
-            _kill_jvm()  # it may have been starting
+        _end_spark(future)
         pool.shutdown()
         remove_folder(scratch)
 
@@ -107,6 +108,13 @@ def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
     finally:
         with contextlib.suppress(Exception):
             session.stop()
+
+
+def _end_spark(work: Future[Any]) -> None:
+    """Kill the JVM, also one that was still starting, and wait until the thread that used it has noticed."""
+    _kill_jvm()
+    while not wait([work], POLL_S).done:
+        _kill_jvm()
 
 
 def _kill_jvm() -> None:
@@ -146,11 +154,12 @@ def _progress(session: Any, on_progress: Callable[[int, int], None]) -> Iterator
     tracker = session.sparkContext.statusTracker()
 
     def poll() -> None:
-        while not done.wait(POLL_S):
-            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-            for stage in stages:
-                if stage is not None:
-                    on_progress(stage.numCompletedTasks, stage.numTasks)
+        # progress is not worth an error: the JVM may be gone after an interrupt
+        with contextlib.suppress(Exception):
+            while not done.wait(POLL_S):
+                for stage in map(tracker.getStageInfo, tracker.getActiveStageIds()):
+                    if stage is not None:
+                        on_progress(stage.numCompletedTasks, stage.numTasks)
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ferlab import interrupts
 from ferlab.errors import UserError
 from ferlab.storage import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
@@ -40,6 +41,7 @@ class Store:
         """One MLflow run around the block: FINISHED, KILLED (interrupted) or FAILED (any other exception)."""
         import mlflow
 
+        interrupts.check()
         run_id = resume
         if run_id is None and stage == self.project_stage:
             run_id, self.project_run = self.project_run, None

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM, also when Python drops the exception.
+
+An exception raised in a weak reference's callback or a finaliser is ignored, so an interrupt that arrives there would
+be lost. The signal is remembered, and ``check`` raises it again at the next safe point.
+"""
+
+import signal
+import sys
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a run like Ctrl-C does."""
+
+
+_received: list[type[KeyboardInterrupt]] = []
+
+
+def install() -> None:
+    """Answer SIGINT and SIGTERM of this process."""
+    signal.signal(signal.SIGINT, _handler(KeyboardInterrupt))
+    signal.signal(signal.SIGTERM, _handler(Terminated))
+    sys.unraisablehook = _tell_unless_interrupted
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt (or Terminated) when a signal has come since the process began."""
+    if _received:
+        raise _received[0]
+
+
+def _tell_unless_interrupted(ignored: Any) -> None:
+    """Python reports an exception that it ignores; an interrupt is not lost, so nothing needs to be said of it."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+
+
+def _handler(kind: type[KeyboardInterrupt]) -> Any:
+    def handle(number: int, frame: Any) -> None:
+        _received.append(kind)
+        raise kind
+
+    return handle
