@@ -24,7 +24,6 @@ from ferlab.datasets.synthetic.anatomy import (
     Face,
     Pose,
     blend,
-    with_units,
 )
 from ferlab.datasets.synthetic.drawing import draw_face
 from ferlab.datasets.synthetic.layouts import LAYOUTS, write_synthetic
@@ -158,7 +157,7 @@ def test_skin_is_red_first_so_the_order_is_rgb():
 @pytest.mark.parametrize("unit", REGIONS)
 def test_action_unit_changes_its_own_region_most(unit):
     rest = draw_face(Face("neutral"), 96, "gray").astype(int)
-    moved = draw_face(with_units(Face("neutral"), **{unit: 1.0}), 96, "gray").astype(int)
+    moved = draw_face(Face("neutral", units=ActionUnits(**{unit: 1.0})), 96, "gray").astype(int)
     change = np.abs(moved - rest)
     change[:, :12] = change[:, -12:] = 0
     assert change.max() > 40
@@ -167,7 +166,8 @@ def test_action_unit_changes_its_own_region_most(unit):
 
 def test_lip_corners_rise_with_au12_and_sink_with_au15():
     corner = {
-        unit: landmarks(with_units(Face("neutral"), **{unit: 1.0}), 224)[48, 1] for unit in ("au12", "au15", "au9")
+        unit: landmarks(Face("neutral", units=ActionUnits(**{unit: 1.0})), 224)[48, 1]
+        for unit in ("au12", "au15", "au9")
     }
     assert corner["au12"] < corner["au9"] - 3 < corner["au15"] - 6
 

@@ -1,7 +1,7 @@
 """What a drawn face is made of: action units, identity, pose, capture, and the categories' prototypes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 Rgb = tuple[float, float, float]
 """Red, green, blue, each in 0..255."""
@@ -198,8 +198,3 @@ def blend(first: ActionUnits, second: ActionUnits, share: float) -> ActionUnits:
     """Each unit of ``first`` times (1 - share) plus ``second`` times share, share in 0..1."""
     values = {n: getattr(first, n) * (1 - share) + getattr(second, n) * share for n in ACTION_UNIT_NAMES}
     return ActionUnits(**values)
-
-
-def with_units(face: Face, **intensities: float) -> Face:
-    """Return the same face with some action units set to the given intensities (0..1)."""
-    return replace(face, units=replace(face.units, **intensities))
