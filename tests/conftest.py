@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from ferlab.datasets.catalog import LAYOUTS
+from ferlab.datasets.catalog import FAMILIES, LAYOUTS, taxonomies_of
+from ferlab.datasets.listing import Reading
+from ferlab.datasets.splits import Split
 from ferlab.datasets.synthetic.layouts import write_synthetic
+from ferlab.emotions import TAXONOMIES
 from ferlab.preparation.prepare import Prepared, Request, prepare
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
@@ -71,12 +74,23 @@ def make_request() -> MakeRequest:
         protocol: str = "carved",
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        duplicates: str = "keep",
+        targets: str = "majority",
+        weighting: str = "inverse_frequency",
         **settings: Any,
     ) -> Request:
-        kind = LAYOUTS[layout]
-        native = {"size_px": kind.size_px, "colour": kind.colour, "encoding": kind.encoding}
+        family = FAMILIES[LAYOUTS[layout]]
+        taxonomy = TAXONOMIES[taxonomies_of(dataset, layout)[0]]
+        native = {"size_px": family.size_px, "colour": family.colour, "encoding": family.encoding}
         return Request(
-            dataset, kind, kind.locate(root), protocol, val_fraction, split_seed, ImageSettings(**(native | settings))
+            dataset,
+            family,
+            family.locate(root, root.parent / "unpacked"),
+            Reading(taxonomy),
+            Split(protocol, val_fraction, split_seed, duplicates=duplicates),
+            ImageSettings(**(native | settings)),
+            targets,
+            weighting,
         )
 
     return make

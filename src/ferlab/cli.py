@@ -15,6 +15,8 @@ from ferlab.errors import UserError
 
 COMMANDS = {
     "doctor": "what works on this machine, what is missing, how to get it",
+    "verify": "which release a copy is, duplicates, leaks, label conflicts, corrupt files",
+    "synth": "synthetic faces in any supported layout: layout=fer2013-csv out=DIR count=N",
     "prepare": "raw images to TFRecord shards and a manifest (at once when already there)",
     "train": "one network; prepares if needed; -m sweeps; resume=RUN goes on",
     "ensemble": "combine trained runs: runs=[ID,ID,...]",
@@ -85,14 +87,15 @@ def _run_command(command: str, rest: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from ferlab.config.files import config_root
+    from ferlab.config.files import search_folders
     from ferlab.config.overrides import explain, hydra_arguments, search_path
     from ferlab.storage import write_text, writing_errors
 
-    search = search_path([config_root(), Path.cwd()])
-    sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(own.overrides), search]
+    home = Path(os.environ["FERLAB_HOME"])
     try:
-        with writing_errors(os.environ["FERLAB_HOME"]):
+        with writing_errors(home):
+            search = search_path(search_folders(home))
+            sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(own.overrides), search]
             outcomes = import_module(f"ferlab.commands.{command}").main()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error
@@ -100,7 +103,7 @@ def _run_command(command: str, rest: list[str]) -> int:
     if own.json_path and results:
         sweep = {"-m", "--multirun"} & set(own.hydra_flags)
         write_text(own.json_path, json.dumps(results if sweep else results[0], indent=1) + "\n")
-    codes = [_report(outcome.error, own.verbose) for outcome in outcomes if outcome.error is not None]
+    codes = [_report(item.error, own.verbose) if item.error is not None else item.code for item in outcomes]
     return max(codes, default=0)
 
 

@@ -62,6 +62,25 @@ AFFECTNET7 = Taxonomy("affectnet7", ("neutral", "happy", "sad", "surprise", "fea
 
 AFFECTNET8 = Taxonomy("affectnet8", (*AFFECTNET7.classes, "contempt"))
 
+FERPLUS8 = Taxonomy("ferplus8", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"))
+"""Barsoum et al. 2016: the order of the vote columns in ``fer2013new.csv``."""
+
+RAFDB = Taxonomy("rafdb", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"), (1, 2, 3, 4, 5, 6, 7))
+"""Li et al. 2017: class numbers start at 1."""
+
+ALPHABETICAL7 = Taxonomy("alphabetical7", tuple(sorted(FER2013.classes)))
+"""The order in which most tools number class folders; no release uses it."""
+
+TAXONOMIES: Mapping[str, Taxonomy] = {
+    taxonomy.name: taxonomy for taxonomy in (FER2013, FERPLUS8, AFFECTNET7, AFFECTNET8, RAFDB, ALPHABETICAL7)
+}
+"""By name, as a config or a file may name them."""
+
+
+def positions_in(source: Taxonomy, target: Taxonomy) -> tuple[int | None, ...]:
+    """Where each class of ``source`` stands in ``target``, by name; None for a class that ``target`` does not have."""
+    return tuple(target.classes.index(name) if name in target.classes else None for name in source.classes)
+
 
 def require_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
     """Refuse to combine results whose class lists differ in names or in order; the error shows both."""

@@ -4,6 +4,15 @@ from ferlab.config.files import groups, options
 
 EXAMPLES = {
     "doctor": ("ferlab doctor", "ferlab doctor --json doctor.json"),
+    "verify": (
+        "ferlab verify dataset=fer2013 dataset.root=DIR",
+        "ferlab verify dataset=affectnet8 dataset.root=DIR --json audit.json",
+        "ferlab verify dataset=affectnet8 dataset.root=DIR write_signature=ours.json",
+    ),
+    "synth": (
+        "ferlab synth layout=fer2013-csv out=DIR count=2000",
+        "ferlab synth layout=affectnet-manual out=DIR count=2000 size_px=64",
+    ),
     "prepare": (
         "ferlab prepare dataset=fer2013 dataset.root=DIR dataset.protocol=carved",
         "ferlab prepare dataset=synthetic dataset.layout=affectnet-2021 dataset.synthesize.count=2000",

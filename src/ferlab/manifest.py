@@ -6,12 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.errors import UserError
+from ferlab.samples import TEST
 from ferlab.storage import write_text
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ENCODINGS = ("png", "jpeg", "raw", "float32")
 COLOURS = ("gray", "rgb")
+WEIGHTINGS = ("inverse_frequency", "effective_number", "capped", "none")
+TARGETS = ("majority", "probability", "cross_entropy", "multi_target")
+"""What is trained on: the label, or the annotators' votes (drawn from, as a distribution, or all that are frequent)."""
+
+
+class SealedSplitError(Exception):
+    """Code that may not see the test split has asked for it: a bug."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Leave to read the test split, given by ``evaluate`` after it wrote on the model's run that it does.
+
+    ``run_id`` is that run, ``count`` the number of openings so far, this one included.
+    """
+
+    run_id: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -37,11 +56,13 @@ class Rejection:
 class Manifest:
     """A prepared dataset.
 
-    ``counts`` maps split to class name to number of samples; ``class_weights`` maps class name to the weight
-    of a training sample of it (mean 1 over the training samples); ``excluded`` counts, by reason, what the
-    protocol leaves out; ``digest`` is a SHA-256 over every sample's
-    id, split, label and source pixels, over the protocol and the image settings; ``request_key`` identifies the request
-    that made it (settings and listing), cheap to compute before any image is read.
+    ``counts`` maps split to class name to number of samples; ``class_weights`` maps class name to the weight of a
+    training sample of it (mean 1 over the training samples, by the scheme ``weighting``); ``has_votes``: every record
+    carries the annotators' votes; ``excluded`` counts, by reason, what the protocol leaves out, ``policy`` says what
+    was decided in words; ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
+    None where pixels were not compared; ``digest`` is a SHA-256 over every sample's id, split, label and source pixels,
+    over the protocol and the image settings; ``request_key`` identifies the request that made it (settings and
+    listing), cheap to compute before any image is read.
     """
 
     dataset: str
@@ -51,11 +72,18 @@ class Manifest:
     size_px: int
     colour: str
     encoding: str
+    margin: float
+    align: bool
+    targets: str
+    has_votes: bool
+    weighting: str
     counts: dict[str, dict[str, int]]
     class_weights: dict[str, float]
     shards: tuple[Shard, ...]
     rejected: tuple[Rejection, ...]
     excluded: dict[str, int]
+    policy: dict[str, str]
+    twins: dict[str, int] | None
     digest: str
     request_key: str
     code_version: str
@@ -73,8 +101,16 @@ class Manifest:
         """Number of samples over all splits."""
         return sum(shard.samples for shard in self.shards)
 
-    def split_shards(self, split: str) -> tuple[Shard, ...]:
-        """Shards of one split, in order."""
+    def split_shards(self, split: str, opening: Opening | None = None) -> tuple[Shard, ...]:
+        """Shards of one split, in order; those of the test split only for an ``opening``.
+
+        Raises:
+            SealedSplitError: the test split, without an ``opening``.
+
+        """
+        if split == TEST and opening is None:
+            message = f"{self.protocol}: the test split is sealed. `ferlab evaluate` opens it, and counts that."
+            raise SealedSplitError(message)
         return tuple(shard for shard in self.shards if shard.split == split)
 
     def save(self, folder: Path) -> None:

@@ -17,7 +17,10 @@ METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (n, len(classes)) of the samples ``ids`` with true ``labels`` (n,), indices into ``classes``."""
+    """Probabilities (n, len(classes)) of the samples ``ids`` with true ``labels`` (n,), indices into ``classes``.
+
+    ``twins`` bool (n,): the sample's pixels also stand in train; None where that is not known.
+    """
 
     ids: tuple[str, ...]
     labels: np.ndarray
@@ -28,6 +31,7 @@ class Predictions:
     protocol: str
     dataset_digest: str
     run_id: str
+    twins: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         where = f"predictions of run {self.run_id} on {self.split}"
@@ -46,21 +50,30 @@ class Predictions:
 
     def ordered_by_id(self) -> "Predictions":
         """The same predictions with samples sorted by id, so that members line up."""
-        order = np.argsort(np.asarray(self.ids))
+        return self._take(np.argsort(np.asarray(self.ids)))
+
+    def twin_free(self) -> "Predictions":
+        """Those whose pixels do not stand in train; all of them where that is not known."""
+        return self if self.twins is None else self._take(np.flatnonzero(~self.twins))
+
+    def _take(self, rows: np.ndarray) -> "Predictions":
         return Predictions(
-            ids=tuple(self.ids[i] for i in order),
-            labels=self.labels[order],
-            probabilities=self.probabilities[order],
+            ids=tuple(self.ids[i] for i in rows),
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
             classes=self.classes,
+            twins=None if self.twins is None else self.twins[rows],
             **{key: getattr(self, key) for key in METADATA},
         )
 
     def save(self, path: Path) -> None:
-        """Write Parquet: id, label, then one float column ``p_<class>`` per class; the rest in the metadata."""
+        """Write Parquet: id, label, ``twin`` where known, a column ``p_<class>`` per class; the rest as metadata."""
         columns: dict[str, pa.Array] = {
             "id": pa.array(self.ids),
             "label": pa.array([self.classes[i] for i in self.labels]),
         }
+        if self.twins is not None:
+            columns["twin"] = pa.array(self.twins)
         for index, name in enumerate(self.classes):
             columns[f"p_{name}"] = pa.array(self.probabilities[:, index].astype(np.float32))
         metadata = {f"ferlab.{key}": str(getattr(self, key)) for key in METADATA}
@@ -86,10 +99,11 @@ class Predictions:
             labels = np.array([label_of[name] for name in table["label"].to_pylist()], dtype=np.int64)
             columns = [table[f"p_{name}"].to_numpy() for name in classes]
             probabilities = np.column_stack(columns).astype(np.float64)
+            twins = table["twin"].to_numpy().astype(bool) if "twin" in table.column_names else None
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             message = f"{path}: not a predictions file of ferlab ({type(error).__name__}: {error})."
             raise UserError(message) from error
-        return cls(ids=ids, labels=labels, probabilities=probabilities, classes=classes, **metadata)
+        return cls(ids=ids, labels=labels, probabilities=probabilities, classes=classes, twins=twins, **metadata)
 
 
 def _problem(ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """The sample contract: what every dataset reader yields and preparation consumes, as one Arrow table."""
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,44 +16,23 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("path", pa.string()),
         pa.field("pixels", pa.binary()),
         pa.field("group", pa.string()),
+        pa.field("box", pa.list_(pa.float32())),
+        pa.field("landmarks", pa.list_(pa.float32())),
         pa.field("valence", pa.float32()),
         pa.field("arousal", pa.float32()),
+        pa.field("votes", pa.list_(pa.int32())),
+        pa.field("twin", pa.bool_()),
     ]
 )
 """One row a sample.
 
 ``id``: row number or path relative to the root, unique and stable. ``label``: position in the dataset's
 taxonomy. Exactly one of ``path`` (absolute, an image file) and ``pixels`` (a square gray image, row-major
-bytes) is set. ``group``: the photo or identity that must stay on one side of a split. ``valence`` and
-``arousal`` in -1..1, null where not annotated.
+bytes) is set. ``group``: the photo or identity that must stay on one side of a split. ``box``: the face as x, y, width,
+height in pixels of the photo. ``landmarks``: 68 points x, y, x, y, ... in pixels, ordered as in 300-W (Sagonas et al.
+2016). ``valence`` and ``arousal`` in -1..1, null where not annotated. ``votes``: annotators' votes for each class.
+``twin``: an evaluation sample whose pixels were also trained on; null where pixels were not compared.
 """
-
-
-def sample_table(
-    ids: Sequence[str],
-    splits: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
-    *,
-    paths: Sequence[str] | None = None,
-    pixels: Sequence[bytes] | None = None,
-    valence: Sequence[float | None] | None = None,
-    arousal: Sequence[float | None] | None = None,
-) -> pa.Table:
-    """A sample table from columns; what is not given is null."""
-    columns = {
-        "id": ids,
-        "split": splits,
-        "label": np.asarray(labels, dtype=np.int32),
-        "path": paths,
-        "pixels": pixels,
-        "valence": valence,
-        "arousal": arousal,
-    }
-    arrays = [
-        pa.nulls(len(ids), spec.type) if columns.get(spec.name) is None else pa.array(columns[spec.name], spec.type)
-        for spec in SAMPLE_SCHEMA
-    ]
-    return pa.Table.from_arrays(arrays, schema=SAMPLE_SCHEMA)
 
 
 def hash_fraction(sample_id: str, seed: int, purpose: str) -> float:

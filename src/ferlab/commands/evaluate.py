@@ -9,12 +9,13 @@ from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepare import find_prepared
 from ferlab.commands.terminal import percent
-from ferlab.config.schema import EvaluateConfig
+from ferlab.config.schema import EvaluateConfig, Evaluation
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
-from ferlab.evaluation.metrics import HEADLINE, score
+from ferlab.evaluation.metrics import HEADLINE, Scores, score
 from ferlab.evaluation.report import TITLES, Report, ReportedRun, render
-from ferlab.manifest import Manifest
+from ferlab.manifest import Manifest, Opening
+from ferlab.predictions import Predictions
 from ferlab.samples import TEST
 from ferlab.scoring.predict import predict_split
 from ferlab.storage import exclusive
@@ -27,11 +28,12 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished evaluation: its run, the run evaluated, the scores, the report."""
+    """A finished evaluation: its run, the run evaluated, the scores, the report, the scores of the twin-free subset."""
 
     run_id: str
     subject: ReportedRun
     report: Path
+    without_twins: Scores | None
 
 
 def main() -> list[Outcome]:
@@ -49,8 +51,13 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
         ["measure", "value [95 % interval]"],
         [[TITLES[name], percent(estimates[name])] for name in HEADLINE],
     )
+    result = {"run_id": done.run_id, "metrics": done.subject.scores.as_json(), "report": str(done.report)}
+    if done.without_twins:
+        accuracy = percent(done.without_twins.estimates["accuracy"])
+        context.terminal.say(f"without images that equal a training image: {accuracy}, n = {done.without_twins.n:,}")
+        result["twin_free"] = {"n": done.without_twins.n, "metrics": done.without_twins.as_json()}
     context.terminal.say(f"report: {done.report}")
-    return {"run_id": done.run_id, "metrics": done.subject.scores.as_json(), "report": str(done.report)}
+    return result
 
 
 def evaluate(
@@ -70,26 +77,50 @@ def evaluate(
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
         run.log_dataset(manifest, folder, "evaluate")
-        openings = _count_opening(record.id, context.home) if split == TEST else int(record.tags.get(OPENINGS, "0"))
-        predictions = predict_split(model, folder, manifest, split, record.id)
+        opening = _open_test(record.id, context.home) if split == TEST else None
+        openings = opening.count if opening else int(record.tags.get(OPENINGS, "0"))
+        predictions = predict_split(model, folder, manifest, split, record.id, opening)
         scores = score(predictions, settings.resamples, settings.seed)
+        without_twins = _score_twin_free(predictions, settings)
         run.log_saved(predictions.save, f"{split}.parquet", "predictions")
         run.log_metrics(scores.flat(split))
+        if without_twins:
+            run.log_metrics(without_twins.flat(f"{split}_twin_free"))
         add_metrics(record.id, {f"{split}_{name}": scores.estimates[name].value for name in HEADLINE})
         subject = ReportedRun(record.name, record.id, scores)
-        report = _report(subject, others, split, _facts(record, manifest, split, openings))
+        facts = _facts(record, manifest, split, openings) | _twin_facts(predictions, without_twins)
+        report = _report(subject, others, split, facts)
         for title, figure in report.figures.items():
             run.log_figure(figure, f"figures/{title.lower().replace(' ', '_')}.png")
         run.log_text(render(report), REPORT)
-    return Evaluated(run.id, subject, find_run(run.id).artifact(REPORT))
+    return Evaluated(run.id, subject, find_run(run.id).artifact(REPORT), without_twins)
 
 
-def _count_opening(run_id: str, home: Path) -> int:
+def _open_test(run_id: str, home: Path) -> Opening:
     """Write on the model's run that its test split is opened once more, before it is."""
     with exclusive(home / "mlflow.lock"):
         openings = int(find_run(run_id).tags.get(OPENINGS, "0")) + 1
         add_tag(run_id, OPENINGS, str(openings))
-    return openings
+    return Opening(run_id, openings)
+
+
+def _score_twin_free(predictions: Predictions, settings: Evaluation) -> Scores | None:
+    """Scores without the images whose pixels also stand in train; None where there is none of them."""
+    if predictions.twins is None or not predictions.twins.any():
+        return None
+    return score(predictions.twin_free(), settings.resamples, settings.seed)
+
+
+def _twin_facts(predictions: Predictions, without_twins: Scores | None) -> dict[str, str]:
+    if predictions.twins is None:
+        return {"pixel-identical to a training image": "not compared"}
+    count = f"{int(predictions.twins.sum()):,} images"
+    if without_twins is None:
+        return {"pixel-identical to a training image": count}
+    accuracy = percent(without_twins.estimates["accuracy"])
+    return {
+        "pixel-identical to a training image": f"{count}; accuracy without them {accuracy}, n = {without_twins.n:,}"
+    }
 
 
 def _report(subject: ReportedRun, others: Sequence[ReportedRun], split: str, facts: dict[str, str]) -> Report:

@@ -13,7 +13,7 @@ from ferlab.commands.terminal import Terminal
 from ferlab.config.files import conf_folder, config_root, options
 from ferlab.config.rules import Facts
 from ferlab.config.validate import validate
-from ferlab.datasets.catalog import DATASETS, LAYOUTS
+from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
 from ferlab.tracking.store import Store, connect
 
 HOME_VARIABLE = "FERLAB_HOME"
@@ -47,16 +47,25 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one job ended with: its result for ``--json``, or the error it raised."""
+    """What one job ended with: its result for ``--json`` with its exit code, or the error it raised."""
 
     result: dict[str, Any] | None = None
     error: Exception | None = None
+    code: int = 0
 
 
 def machine_facts() -> Facts:
     """What the config rules need to know of this machine and of the config folder."""
     gpu = shutil.which("nvidia-smi") is not None and any(Path("/dev").glob("nvidia[0-9]*"))
-    return Facts(LAYOUTS, DATASETS, gpu_present=gpu, backbones=options("backbone"), recipes=options("recipe"))
+    return Facts(
+        families=FAMILIES,
+        datasets={name: item.family for name, item in DATASETS.items()},
+        taxonomies={name: item.taxonomies for name, item in DATASETS.items()},
+        drawn=LAYOUTS,
+        gpu_present=gpu,
+        backbones=options("backbone"),
+        recipes=options("recipe"),
+    )
 
 
 def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:

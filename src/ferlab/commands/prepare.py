@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.config.schema import Dataset, PrepareConfig, Synthesize
-from ferlab.datasets.catalog import LAYOUTS
-from ferlab.datasets.synthetic.layouts import write_synthetic
+from ferlab.commands.opening import open_dataset
+from ferlab.config.schema import PrepareConfig
+from ferlab.datasets.splits import Split
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import class_counts_figure
 from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
 from ferlab.preparation.prepare import Prepared, Request, prepare, prepared_folder, refuse_bad_share
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
-from ferlab.storage import exclusive, write_text
+from ferlab.storage import write_text
 from ferlab.tracking.run import Run
 
 ORIGIN_NAME = "origin.json"
@@ -38,12 +38,19 @@ def run(config: PrepareConfig, context: Context) -> dict[str, Any]:
         ["category", *manifest.counts],
         [[name, *(f"{row[name]:,}" for row in manifest.counts.values())] for name in manifest.classes],
     )
+    if manifest.twins and any(manifest.twins.values()):
+        listed = ", ".join(f"{count:,} of {split}" for split, count in manifest.twins.items())
+        context.terminal.say(f"pixel-identical to a training image: {listed}; evaluation reports without them, too")
+    for reason, count in manifest.excluded.items():
+        context.terminal.say(f"left out: {count:,} x {reason}")
     return {
         "digest": manifest.digest,
         "counts": manifest.counts,
         "images_per_s": prepared.images_per_s,
         "seconds": prepared.seconds,
         "rejected": len(manifest.rejected),
+        "excluded": manifest.excluded,
+        "twins": manifest.twins,
         "reused": prepared.reused,
         "folder": str(prepared.folder),
     }
@@ -94,39 +101,22 @@ def find_prepared(prepared_root: Path, digest: str) -> tuple[Path, Manifest]:
 
 
 def _request(config: PrepareConfig, context: Context) -> Request:
-    layout = LAYOUTS[config.dataset.layout]
-    drawn = _synthetic_root(config.dataset, config.dataset.synthesize, context)
-    root = drawn or Path(config.dataset.root or "").expanduser().resolve()
-    preparation = config.preparation
+    dataset, preparation = config.dataset, config.preparation
+    opened = open_dataset(dataset, context)
+    family = opened.family
     settings = ImageSettings(
-        preparation.size_px or layout.size_px,
-        preparation.colour or layout.colour,
-        preparation.encoding or layout.encoding,
+        preparation.size_px or family.size_px,
+        preparation.colour or family.colour,
+        preparation.encoding or family.encoding,
+        preparation.margin,
+        preparation.align,
     )
-    dataset = config.dataset
+    split = Split(
+        dataset.protocol, dataset.val_fraction, dataset.split_seed, dataset.folds, dataset.fold, dataset.duplicates
+    )
     return Request(
-        "synthetic" if drawn else dataset.name,  # drawn faces never carry a real dataset's name
-        layout,
-        layout.locate(root),
-        dataset.protocol,
-        dataset.val_fraction,
-        dataset.split_seed,
-        settings,
+        opened.name, family, opened.source, opened.reading, split, settings, dataset.targets, preparation.class_weights
     )
-
-
-def _synthetic_root(dataset: Dataset, faces: Synthesize, context: Context) -> Path | None:
-    """The folder with synthetic faces in the dataset's layout, drawn when it is not there; None for real data."""
-    if not faces.count:
-        return None
-    kind = LAYOUTS[dataset.layout].synthetic
-    root = context.home / "synthetic" / f"{kind}-{faces.count}-{faces.seed}"
-    with exclusive(root.parent / ".locks" / root.name):
-        if not root.exists():
-            context.terminal.say(f"drawing {faces.count:,} synthetic faces: {root}")
-            with context.terminal.progress("drawing") as on_progress:
-                write_synthetic(kind, root, faces.count, faces.seed, lambda done: on_progress(done, faces.count))
-    return root
 
 
 def _origin(folder: Path, store_uri: str) -> str | None:

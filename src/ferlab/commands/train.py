@@ -253,7 +253,8 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
     return BatchSpec(
         batch_size=min(config.recipe.batch_size, train_count) if config.debug.max_steps else config.recipe.batch_size,
         seed=config.seed,
-        class_weights=weights if config.recipe.class_weights else None,
+        balance=config.recipe.balance,
+        class_weights=weights,
         max_steps=config.debug.max_steps,
         memory_bytes=config.compute.memory_gb * 1e9,
     )

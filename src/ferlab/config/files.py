@@ -1,9 +1,12 @@
 """Where the config files are: in a checkout, in the installed wheel, and in the user's own folder."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import yaml
+
+from ferlab.storage import sha256_of_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -31,6 +34,24 @@ def groups(command: str) -> dict[str, str | None]:
     primary = yaml.safe_load((conf_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in primary.get("defaults", []) if isinstance(entry, dict)]
     return {name: value for entry in entries for name, value in entry.items() if not name.startswith("override")}
+
+
+def search_folders(home: Path) -> list[Path]:
+    """Folders for Hydra's search path that hold ``experiments`` and nothing else: ours, and the user's own below here.
+
+    Hydra takes any folder on its search path for a config group: a folder ``out/`` beside ``experiments/`` would turn
+    ``out=DIR`` into the choice of a group. So each is a folder in ``home`` with one link.
+    """
+    folders = []
+    for root in dict.fromkeys((config_root(), Path.cwd().resolve())):
+        experiments = root / "experiments"
+        if experiments.is_dir():
+            folder = home / "hydra" / "search" / sha256_of_text(str(experiments))[:12]
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (folder / "experiments").symlink_to(experiments, target_is_directory=True)
+            folders.append(folder)
+    return folders
 
 
 def ferlab_home() -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Pipeline, Preparation, Recipe
 from ferlab.models.catalog import CATALOG
@@ -11,26 +11,39 @@ from ferlab.models.catalog import CATALOG
 Problem = tuple[str, str]
 
 
-class LayoutFacts(Protocol):
-    """What the rules ask of a dataset layout; ``datasets.catalog.Layout`` has it."""
+class FamilyFacts(Protocol):
+    """What the rules ask of a kind of files; ``datasets.catalog.Family`` has it."""
 
     @property
     def size_px(self) -> int: ...  # noqa: D102
     @property
     def colour(self) -> str: ...  # noqa: D102
     @property
-    def protocols(self) -> tuple[str, ...]: ...  # noqa: D102
+    def protocols(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def drawn(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def votes_name(self) -> str | None: ...  # noqa: D102
+    @property
+    def has_faces(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Facts:
     """What the rules need to know of the machine and the files; the command supplies it."""
 
-    layouts: Mapping[str, LayoutFacts]
-    datasets: Mapping[str, tuple[str, ...]]
+    families: Mapping[str, FamilyFacts]
+    datasets: Mapping[str, str]
+    taxonomies: Mapping[str, tuple[str, ...]]
+    drawn: Mapping[str, str]
     gpu_present: bool = False
     backbones: tuple[str, ...] = tuple(CATALOG)
     recipes: tuple[str, ...] = ()
+
+    def family(self, dataset: Dataset) -> FamilyFacts | None:
+        """Of a dataset, or of the layout in which synthetic faces are drawn; None when there is none of that name."""
+        name = self.datasets.get(dataset.name) or self.drawn.get(dataset.layout or "")
+        return self.families[name] if name else None
 
 
 def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Problem]:
@@ -48,13 +61,6 @@ def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Pro
         )
     if dataset.root and dataset.root.startswith("gs://"):
         yield "dataset.root", "gs:// folders cannot be read yet: copy the dataset to a local folder."
-    if dataset.name not in facts.datasets:
-        yield "dataset.name", f"{dataset.name!r} is not known; known: {', '.join(facts.datasets)}"
-    elif dataset.layout not in facts.datasets[dataset.name]:
-        yield "dataset.layout", f"{dataset.name} is read from {', '.join(facts.datasets[dataset.name])}"
-    protocols = facts.layouts[dataset.layout].protocols
-    if dataset.protocol not in protocols:
-        yield "dataset.protocol", f"{dataset.name} in layout {dataset.layout} has {', '.join(protocols)}"
     if 0 < dataset.synthesize.count < 70:
         yield (
             "dataset.synthesize.count",
@@ -62,13 +68,48 @@ def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Pro
         )
 
 
+def dataset_known(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
+    """A known name, a layout and a protocol that it has, and what only some datasets can be asked for."""
+    family = facts.family(dataset)
+    if family is None and dataset.name == "synthetic":
+        yield "dataset.layout", f"{dataset.layout!r} cannot be drawn; known: {', '.join(facts.drawn)}"
+        return
+    if family is None:
+        yield "dataset.name", f"{dataset.name!r} is not known; known: {', '.join((*facts.datasets, 'synthetic'))}"
+        return
+    if dataset.layout is not None and dataset.layout not in family.drawn:
+        yield (
+            "dataset.layout",
+            f"{dataset.name} is drawn in {', '.join(family.drawn)}; files are recognised by themselves",
+        )
+    if dataset.protocol not in family.protocols:
+        yield "dataset.protocol", f"{dataset.name} has {', '.join(family.protocols)}"
+    elif dataset.folds and family.protocols[dataset.protocol].select is not None:
+        yield "dataset.folds", f"protocol {dataset.protocol} has a validation split of its own; folds need carved"
+    if dataset.fold >= max(dataset.folds, 1):
+        yield "dataset.fold", f"must lie in 0..dataset.folds - 1 ({dataset.folds} folds), got {dataset.fold}"
+    if dataset.folds == 1:
+        yield "dataset.folds", "one fold leaves nothing to train on; use 2 or more, or 0 for none"
+    known = facts.taxonomies.get(dataset.name, ())
+    if dataset.taxonomy and known and dataset.taxonomy not in known:
+        yield "dataset.taxonomy", f"{dataset.name} is read with {', '.join(known)}"
+    if not family.votes_name and (dataset.votes or dataset.targets != "majority"):
+        yield "dataset.targets", f"{dataset.name} has no votes; only ferplus has"
+
+
 def stored_images(facts: Facts, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
-    """Colour and encoding that fit the source."""
-    if preparation.colour == "rgb" and facts.layouts[dataset.layout].colour == "gray":
+    """Colour, crop and alignment that fit the source."""
+    family = facts.family(dataset)
+    if family is None:
+        return
+    if preparation.colour == "rgb" and family.colour == "gray":
         yield (
             "preparation.colour",
             f"{dataset.name} is gray; store gray (backbones that want RGB repeat the channel inside the model).",
         )
+    if not family.has_faces and (preparation.align or preparation.margin):
+        key = "preparation.align" if preparation.align else "preparation.margin"
+        yield key, f"{dataset.name} comes cropped, without face boxes and landmarks"
 
 
 def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
@@ -77,7 +118,8 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
     if row is None:
         yield "backbone.name", f"{backbone.name!r} is not known; known: {', '.join(CATALOG)}"
         return
-    size = backbone.working_px or preparation.size_px or facts.layouts[dataset.layout].size_px
+    family = facts.family(dataset)
+    size = backbone.working_px or preparation.size_px or (family.size_px if family else row.smallest_px)
     if size < row.smallest_px:
         key = "backbone.working_px" if backbone.working_px else "preparation.size_px"
         yield key, f"{backbone.name} needs images of at least {row.smallest_px} px, got {size}"
@@ -149,6 +191,7 @@ def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
 
 RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "debug"), dataset_source),
+    (("dataset",), dataset_known),
     (("dataset", "preparation"), stored_images),
     (("backbone", "dataset", "preparation"), backbone_fits),
     (("recipe", "backbone"), recipe_fits),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ferlab.manifest import COLOURS, ENCODINGS
+from ferlab.emotions import TAXONOMIES
+from ferlab.manifest import COLOURS, ENCODINGS, TARGETS, WEIGHTINGS
 
 REQUIRED: Any = object()
 """Default of a field that a config must give."""
@@ -30,24 +31,44 @@ class Synthesize:
 
 @dataclass
 class Dataset:
-    """Which images, read how, split how."""
+    """Which images, read how, split how.
+
+    ``layout`` is what synthetic faces are drawn in; files are recognised by themselves. ``taxonomy`` None is the usual
+    one of the dataset. ``label_order`` names the taxonomy whose numbers name the class folders of a repack. ``votes``:
+    the file of FERPlus votes, None for the one beside the images; ``targets``: what is trained on. ``folds`` 0 carves
+    ``val_fraction``, k makes fold ``fold`` of k the validation split. ``duplicates``: what happens to equal pixels.
+    """
 
     name: str = REQUIRED
-    layout: str = choice(("fer2013", "fer2013-csv", "fer2013-folder", "affectnet-2021"))
-    protocol: str = choice(("official", "carved"))
+    layout: str | None = None
+    protocol: str = REQUIRED
     root: str | None = None
+    taxonomy: str | None = choice(tuple(TAXONOMIES), None)
+    label_order: str | None = choice(tuple(TAXONOMIES), None)
+    votes: str | None = None
+    targets: str = choice(TARGETS, "majority")
     val_fraction: float = number(0.01, 0.5, 0.1)
     split_seed: int = number(0, 2**31 - 1, 0)
+    folds: int = number(0, 100, 0)
+    fold: int = number(0, 99, 0)
+    duplicates: str = choice(("keep", "drop_train_twins", "drop_all"), "keep")
     synthesize: Synthesize = field(default_factory=Synthesize)
 
 
 @dataclass
 class Preparation:
-    """How records are stored; None means the dataset's native choice."""
+    """How records are stored; None means the dataset's native choice.
+
+    ``margin``: added on every side of a face box, as a share of its longer side; ``align``: turn faces upright by their
+    landmarks. ``class_weights``: how the weights in manifest and records follow from the counts.
+    """
 
     size_px: int | None = number(16, 1024, None)
     colour: str | None = choice(COLOURS, None)
     encoding: str | None = choice(ENCODINGS, None)
+    margin: float = number(0.0, 1.0, 0.0)
+    align: bool = False
+    class_weights: str = choice(WEIGHTINGS, "inverse_frequency")
     max_rejected: float = number(0.0, 1.0, 0.01)
 
 
@@ -93,13 +114,17 @@ class Phase:
 
 @dataclass
 class Recipe:
-    """How a network is trained."""
+    """How a network is trained.
+
+    ``balance``: nothing, the ``weights`` of the prepared data in the loss, or ``sampling`` that shows every class
+    equally often.
+    """
 
     name: str = REQUIRED
     phases: list[Phase] = field(default_factory=list)
     batch_size: int = number(1, 65536, 128)
     label_smoothing: float = number(0.0, 0.9, 0.0)
-    class_weights: bool = False
+    balance: str = choice(("none", "weights", "sampling"), "none")
     patience: int = number(0, 10_000, 0)
     precision: str = choice(("float32", "mixed_bfloat16", "auto"), "auto")
 
@@ -225,6 +250,29 @@ class PipelineConfig(PrepareConfig):
     ensemble: Combination = REQUIRED
     evaluation: Evaluation = REQUIRED
     deterministic: bool = False
+
+
+@dataclass
+class VerifyConfig(Common):
+    """``ferlab verify``: compare with ``signature`` instead of those that ferlab brings; write the copy's own one."""
+
+    dataset: Dataset = REQUIRED
+    compute: Compute = REQUIRED
+    debug: Debug = REQUIRED
+    signature: str | None = None
+    write_signature: str | None = None
+
+
+@dataclass
+class SynthConfig:
+    """``ferlab synth``: ``count`` drawn faces in a layout; ``size_px`` None is the layout's own size."""
+
+    layout: str = REQUIRED
+    out: str = REQUIRED
+    count: int = number(70, 10_000_000)
+    seed: int = number(0, 2**31 - 1, 0)
+    size_px: int | None = number(16, 1024, None)
+    compute: Compute = REQUIRED
 
 
 @dataclass

@@ -1,58 +1,140 @@
 """The datasets that can be named in a config, and how to open one.
 
-To add a dataset: a module with ``locate`` and ``read``, a row in LAYOUTS and in DATASETS, a file in ``conf/dataset/``.
+To add a dataset: a module with ``locate`` and ``read``, a row in FAMILIES and DATASETS, a file in ``conf/dataset/``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from ferlab.datasets.listing import Listing, Source
+from ferlab.datasets.archives import locate_in
+from ferlab.datasets.fer2013.parts import MIXED, PRIVATE_TEST, PUBLIC_TEST, SIDE_PX, TRAINING
+from ferlab.datasets.listing import Reading, Rows, Source
+from ferlab.datasets.splits import Protocol, Split
 from ferlab.errors import UserError
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a kind of files is read and stored.
+class Family:
+    """How a kind of files is read, split and stored.
 
-    ``reader`` is the module; then the native image settings, the protocols it allows, and the layout in which
-    synthetic faces stand in for it.
+    ``reader`` is the module; then the native image settings, the protocols, and the layouts in which synthetic faces
+    can stand in for it (the first by default). ``has_faces``: rows may carry face boxes and landmarks. ``exact_px``:
+    side of every image of the release, None where it varies. ``compares_pixels``: images are so small that their pixels
+    are compared before splitting. ``votes_name``: the file of votes that belongs to it.
     """
 
     reader: str
     size_px: int
     colour: str
     encoding: str
-    protocols: tuple[str, ...]
-    synthetic: str
+    protocols: Mapping[str, Protocol]
+    drawn: tuple[str, ...]
+    has_faces: bool = False
+    exact_px: int | None = None
+    compares_pixels: bool = False
+    votes_name: str | None = None
 
-    def locate(self, root: Path) -> Source:
-        """Recognise the files below ``root``; UserError when they are not there."""
-        return import_module(self.reader).locate(root)
+    def locate(self, root: Path, cache: Path, votes: Path | None = None) -> Source:
+        """Recognise the files in a folder or archive (unpacked below ``cache``); UserError when they are not there."""
+        source = locate_in(root, cache, import_module(self.reader).locate)
+        return replace(source, votes=self._votes(source, votes)) if self.votes_name else source
 
-    def read(self, source: Source, protocol: str, val_fraction: float, seed: int) -> Listing:
-        """Every sample under ``protocol``; UserError for a protocol that this dataset does not have."""
-        if protocol not in self.protocols:
-            message = f"dataset.protocol={protocol}: this dataset has {', '.join(self.protocols)}."
-            raise UserError(message)
-        return import_module(self.reader).read(source, protocol, val_fraction, seed)
+    def _votes(self, source: Source, given: Path | None) -> Path:
+        places = [given] if given else [folder / str(self.votes_name) for folder in (source.root, source.root.parent)]
+        for place in places:
+            if place.is_file():
+                return place
+        message = f"{source.name}: no {self.votes_name} there. Put it beside the images, or name it with dataset.votes."
+        raise UserError(f"dataset.votes={given}: no such file." if given else message)
+
+    def read(self, source: Source, reading: Reading) -> Rows:
+        """Every row of the copy; UserError when the files do not fit the layout."""
+        return import_module(self.reader).read(source, reading)
 
 
-FER2013_READER = ("ferlab.datasets.fer2013", 48, "gray", "png", ("official", "carved"))
-AFFECTNET_READER = ("ferlab.datasets.affectnet", 224, "rgb", "jpeg", ("carved",))
+@dataclass(frozen=True)
+class Dataset:
+    """A name that results carry: its family, and the taxonomies it can be read with (the first by default)."""
 
-LAYOUTS: Mapping[str, Layout] = {
-    "fer2013": Layout(*FER2013_READER, synthetic="fer2013-csv"),
-    "fer2013-csv": Layout(*FER2013_READER, synthetic="fer2013-csv"),
-    "fer2013-folder": Layout(*FER2013_READER, synthetic="fer2013-folder"),
-    "affectnet-2021": Layout(*AFFECTNET_READER, synthetic="affectnet-2021"),
+    family: str
+    taxonomies: tuple[str, ...]
+
+
+OFFICIAL = Protocol(TRAINING, PUBLIC_TEST, PRIVATE_TEST)
+CARVED = Protocol(TRAINING, None, PUBLIC_TEST)
+FER2013_PROTOCOLS = {
+    "official": OFFICIAL,
+    "carved": CARVED,
+    "fraction20": replace(CARVED, fraction=0.2),
+    "mixed": Protocol(TRAINING, None, MIXED),
 }
-"""By the value of ``dataset.layout``."""
+AFFECTNET_PROTOCOLS = {"carved": Protocol("train", None, "val")}
 
-DATASETS: Mapping[str, tuple[str, ...]] = {
-    "fer2013": ("fer2013", "fer2013-csv", "fer2013-folder"),
-    "affectnet7": ("affectnet-2021",),
-    "synthetic": ("fer2013-csv", "fer2013-folder", "affectnet-2021"),
+FAMILIES: Mapping[str, Family] = {
+    "fer2013": Family(
+        "ferlab.datasets.fer2013.reader",
+        SIDE_PX,
+        "gray",
+        "png",
+        FER2013_PROTOCOLS,
+        ("fer2013-csv", "fer2013-icml", "fer2013-kaggle", "fer2013-folder"),
+        exact_px=SIDE_PX,
+        compares_pixels=True,
+    ),
+    "ferplus": Family(
+        "ferlab.datasets.ferplus",
+        SIDE_PX,
+        "gray",
+        "png",
+        {name: FER2013_PROTOCOLS[name] for name in ("official", "carved")},
+        ("ferplus",),
+        exact_px=SIDE_PX,
+        compares_pixels=True,
+        votes_name="fer2013new.csv",
+    ),
+    "affectnet": Family(
+        "ferlab.datasets.affectnet.reader",
+        224,
+        "rgb",
+        "jpeg",
+        AFFECTNET_PROTOCOLS,
+        ("affectnet-2021", "affectnet-manual", "affectnet-folder"),
+        has_faces=True,
+    ),
 }
-"""Names that a result may carry, and the layouts each can be read from."""
+
+DATASETS: Mapping[str, Dataset] = {
+    "fer2013": Dataset("fer2013", ("fer2013",)),
+    "ferplus": Dataset("ferplus", ("ferplus8", "fer2013")),
+    "affectnet7": Dataset("affectnet", ("affectnet7",)),
+    "affectnet8": Dataset("affectnet", ("affectnet8",)),
+}
+"""Real datasets; ``synthetic`` is any family's files with drawn faces in them."""
+
+SYNTHETIC = "synthetic"
+"""Drawn faces always carry this name, also where they stand in for a real dataset."""
+LAYOUTS: Mapping[str, str] = {layout: name for name, family in FAMILIES.items() for layout in family.drawn}
+"""Layouts that can be drawn, and the family that reads each."""
+
+
+def family_of(dataset: str, layout: str | None) -> Family:
+    """The family that reads a dataset; for drawn faces the layout decides. KeyError for an unknown name."""
+    return FAMILIES[LAYOUTS[str(layout)] if dataset == SYNTHETIC else DATASETS[dataset].family]
+
+
+def taxonomies_of(dataset: str, layout: str | None) -> tuple[str, ...]:
+    """Names of the taxonomies that a dataset can be read with, the usual one first."""
+    if dataset == SYNTHETIC:
+        family = LAYOUTS[str(layout)]
+        return tuple(name for item in DATASETS.values() if item.family == family for name in item.taxonomies)
+    return DATASETS[dataset].taxonomies
+
+
+def protocol_id(dataset: str, split: Split, targets: str) -> str:
+    """Dataset and protocol as recorded with every result: ``fer2013/carved``, ``ferplus/majority``."""
+    if dataset != "ferplus":
+        return f"{dataset}/{split.id}"
+    kind = "majority" if targets == "majority" else "soft"
+    return f"ferplus/{kind}" + ("" if split.id == "official" else f"-{split.id}")

@@ -1,62 +1,140 @@
-"""What a reader finds: first where the files are (cheap), then every sample (a full look)."""
+"""What a reader finds: first where the files are (cheap), then every row (a full look), then a protocol's samples."""
 
+import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ferlab.emotions import Taxonomy
 from ferlab.manifest import Rejection
-from ferlab.storage import sha256_of_text
+
+ROW_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("path", pa.string()),
+        pa.field("pixels", pa.binary()),
+        pa.field("group", pa.string()),
+        pa.field("box", pa.list_(pa.float32())),
+        pa.field("landmarks", pa.list_(pa.float32())),
+        pa.field("valence", pa.float32()),
+        pa.field("arousal", pa.float32()),
+        pa.field("votes", pa.list_(pa.int32())),
+    ]
+)
+"""One row an image, as a copy of a dataset holds it; the columns are explained in ``samples.SAMPLE_SCHEMA``.
+
+``part``: the release's own name of its split (``Training``, ``val``).
+"""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files of one copy of a dataset: the layout recognised, its root, and the files and folders to read."""
+    """Files of one copy of a dataset: the layout recognised, its root, and the files and folders to read.
+
+    ``archive`` is the file it was unpacked from, if any; ``votes`` the file of FERPlus votes that belongs to it.
+    """
 
     layout: str
     root: Path
     entries: tuple[Path, ...]
+    archive: Path | None = None
+    votes: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user calls it: the archive, or the folder."""
+        return str(self.archive or self.root)
 
     def signature(self) -> str:
         """SHA-256 over names, sizes and modification times of all files: changes when any file does."""
-        lines = [
-            f"{file.relative_to(self.root)}\t{status.st_size}\t{status.st_mtime_ns}"
-            for entry in self.entries
-            for file, status in _files_below(entry)
-        ]
-        return sha256_of_text(self.layout + "\n" + "\n".join(sorted(lines)))
+        digest = hashlib.sha256(self.layout.encode())
+        for entry in (*self.entries, *((self.votes,) if self.votes else ())):
+            for line in _files_below(entry):
+                digest.update(f"\n{os.path.relpath(entry, self.root)}\t{line}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
-class Listing:
-    """All samples of a dataset under one protocol (schema: ``samples.SAMPLE_SCHEMA``).
+class Reading:
+    """How to read: the classes wanted, and what a copy may leave open.
 
-    ``rejected`` could not be used; ``excluded`` counts, by reason, samples the protocol leaves out.
+    ``label_order`` names the taxonomy whose numbers name the class folders of a repack.
+    """
+
+    taxonomy: Taxonomy
+    label_order: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every row of a copy (``ROW_SCHEMA``) before a protocol says what it is used for.
+
+    ``label`` is a position in ``taxonomy``, -1 where the copy gives none. ``rejected`` could not be used, ``excluded``
+    counts by reason what the taxonomy leaves out, ``policy`` says in words what was decided (Contempt, boxes),
+    ``problems`` why no protocol may use this copy.
     """
 
     table: pa.Table
     taxonomy: Taxonomy
     rejected: tuple[Rejection, ...] = ()
     excluded: dict[str, int] = field(default_factory=dict)
+    policy: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
-def _files_below(entry: Path) -> list[tuple[Path, os.stat_result]]:
-    """Files and broken links below a folder; a linked folder is entered once."""
+@dataclass(frozen=True)
+class Listing:
+    """All samples of a dataset under one protocol (schema: ``samples.SAMPLE_SCHEMA``); the rest as in ``Rows``."""
+
+    table: pa.Table
+    taxonomy: Taxonomy
+    rejected: tuple[Rejection, ...] = ()
+    excluded: dict[str, int] = field(default_factory=dict)
+    policy: dict[str, str] = field(default_factory=dict)
+
+
+def row_table(ids: Sequence[str], parts: Sequence[str], labels: Sequence[int] | np.ndarray, **columns: Any) -> pa.Table:
+    """A table of ``ROW_SCHEMA`` from columns; what is not given is null. TypeError for a column it does not have."""
+    given = {"id": ids, "part": parts, "label": np.asarray(labels, dtype=np.int32), **columns}
+    unknown = set(given) - set(ROW_SCHEMA.names)
+    if unknown:
+        message = f"no such columns: {', '.join(sorted(unknown))}"
+        raise TypeError(message)
+    arrays = [
+        pa.nulls(len(ids), spec.type) if given.get(spec.name) is None else pa.array(given[spec.name], spec.type)
+        for spec in ROW_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=ROW_SCHEMA)
+
+
+def _files_below(entry: Path) -> Iterator[str]:
+    """Name below ``entry``, size and time of every file and broken link in it; a linked folder is entered once."""
     if entry.is_file():
-        return [(entry, entry.stat())]
-    found, folders, entered = [], [str(entry)], set()
+        yield _line("", entry.stat())
+        return
+    folders, entered = [""], set()
     while folders:
         folder = folders.pop()
-        status = Path(folder).stat()
+        status = (entry / folder).stat()
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as listing:
-            for item in listing:
-                if item.is_dir():
-                    folders.append(item.path)
-                else:
-                    found.append((Path(item.path), item.stat(follow_symlinks=item.is_file())))
-    return found
+        with os.scandir(entry / folder) as listing:
+            items = sorted(listing, key=lambda item: item.name)
+        for item in items:
+            name = f"{folder}{item.name}"
+            if item.is_dir():
+                folders.append(f"{name}/")
+            else:
+                yield _line(name, item.stat(follow_symlinks=item.is_file()))
+
+
+def _line(name: str, status: os.stat_result) -> str:
+    return f"{name}\t{status.st_size}\t{status.st_mtime_ns}"

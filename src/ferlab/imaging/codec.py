@@ -1,12 +1,33 @@
 """Image bytes to pixels and back (OpenCV), with reasons instead of silently damaged pictures."""
 
+import warnings
+from io import BytesIO
+
 import cv2
 import numpy as np
 
 from ferlab.manifest import ENCODINGS
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+"""Endings of the files that ``decode`` reads, in lower case."""
+
+MAGICS = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+"""First bytes of a file to its format; ``+`` marks a BigTIFF."""
+
 JPEG_QUALITY = 95
 MAX_PIXELS = 100_000_000
+HEADER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
+STRIPS_AND_TILES = ((273, 279), (324, 325))
+"""Tags of a TIFF that say where its pieces start and how many bytes they have."""
+
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -15,16 +36,16 @@ class ImageError(ValueError):
 
 
 def decode(data: bytes, colour: str) -> np.ndarray:
-    """Decode an image file into uint8 pixels, (h, w) for gray or (h, w, 3) RGB, EXIF orientation applied.
+    """Decode a JPEG, PNG, BMP or TIFF file into uint8 pixels, (h, w) for gray or (h, w, 3) RGB.
+
+    The orientation that the file names (EXIF, TIFF) is applied, 16-bit values keep their upper 8 bits, the transparency
+    of a PNG is dropped.
 
     Raises:
-        ImageError: empty, cut short, too large (``MAX_PIXELS``) or not an image.
+        ImageError: empty, cut short, too large (``MAX_PIXELS``), another format or not an image.
 
     """
-    if not data:
-        raise ImageError("empty file")
-    _refuse_cut(data)
-    _refuse_bomb(data)
+    _refuse_unusable(data)
     try:
         pixels = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
@@ -81,19 +102,40 @@ def decode_record(data: bytes, encoding: str, size_px: int, colour: str) -> np.n
     return decode(data, colour).reshape(shape)
 
 
-def _refuse_cut(data: bytes) -> None:
-    """A decoder fills the missing part of a cut file with gray; the end markers tell."""
-    if data.startswith(b"\xff\xd8"):
-        # inside entropy-coded data FF D9 cannot occur, so an end marker after the last scan start is the end
-        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xda" not in data:
-            raise ImageError("cut JPEG file")
-    elif data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]:
+def _refuse_unusable(data: bytes) -> None:
+    """What the first bytes and the header tell, before anything is decompressed."""
+    if not data:
+        raise ImageError("empty file")
+    kind = next((kind for magic, kind in MAGICS.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise ImageError("not a JPEG, PNG, BMP or TIFF image")
+    if kind == "JPEG":
+        _refuse_cut_jpeg(data)
+        _refuse_bomb(*_jpeg_size(data))
+    elif kind == "PNG":
+        _refuse_cut_png(data)
+        _refuse_bomb(*_png_size(data))
+    else:
+        width, height, end = _bmp_extent(data) if kind == "BMP" else _tiff_extent(data)
+        _refuse_bomb(width, height)
+        if end > len(data):
+            message = f"cut {kind} file"
+            raise ImageError(message)
+
+
+def _refuse_cut_jpeg(data: bytes) -> None:
+    """A decoder fills the missing part of a cut file with gray; the end marker tells."""
+    # inside entropy-coded data FF D9 cannot occur, so an end marker after the last scan start is the end
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xda" not in data:
+        raise ImageError("cut JPEG file")
+
+
+def _refuse_cut_png(data: bytes) -> None:
+    if b"IEND" not in data[-4096:]:
         raise ImageError("cut PNG file")
 
 
-def _refuse_bomb(data: bytes) -> None:
-    """The header names the size before anything is decompressed."""
-    width, height = _png_size(data) if data.startswith(b"\x89PNG") else _jpeg_size(data)
+def _refuse_bomb(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         message = f"image of {width}x{height} pixels is larger than {MAX_PIXELS:,} pixels"
         raise ImageError(message)
@@ -113,3 +155,36 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             return int.from_bytes(width, "big"), int.from_bytes(height, "big")
         position += 1 if marker == 0xFF else 2 + length
     return 0, 0
+
+
+def _bmp_extent(data: bytes) -> tuple[int, int, int]:
+    """Width, height and where the pixels end in the file, from the header; nothing is decoded."""
+    # loaded here because hardly any image of the datasets needs it
+    from PIL.BmpImagePlugin import BmpImageFile
+
+    try:
+        image = BmpImageFile(BytesIO(data))
+    except HEADER_ERRORS as error:
+        raise ImageError("not a readable image") from error
+    codec, _, start, arguments = image.tile[0]
+    # run-length coded rows have no fixed length; their decoder notices a missing end itself
+    row_bytes = arguments[1] if codec == "raw" and isinstance(arguments, tuple) else 0
+    return image.width, image.height, start + row_bytes * image.height
+
+
+def _tiff_extent(data: bytes) -> tuple[int, int, int]:
+    """Width, height and where the last strip or tile ends in the file, from the header; nothing is decoded."""
+    # loaded here because hardly any image of the datasets needs it
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    try:
+        with warnings.catch_warnings():
+            # a damaged directory is answered by an ImageError, here or by the decoder
+            warnings.simplefilter("ignore")
+            image = TiffImageFile(BytesIO(data))
+            tags = image.tag_v2
+            pieces = [(tags.get(starts, ()), tags.get(lengths, ())) for starts, lengths in STRIPS_AND_TILES]
+        ends = [start + length for starts, lengths in pieces for start, length in zip(starts, lengths, strict=False)]
+    except HEADER_ERRORS as error:
+        raise ImageError("not a readable image") from error
+    return image.width, image.height, max(ends, default=0)

@@ -1,6 +1,7 @@
 """``prepare``: raw images to a prepared dataset, at once when it is already there."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,17 +10,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ferlab import __version__
-from ferlab.datasets.catalog import Layout
-from ferlab.datasets.listing import Listing, Source
+from ferlab.datasets.audit.scan import pixel_digests
+from ferlab.datasets.catalog import Family, protocol_id
+from ferlab.datasets.listing import Listing, Reading, Source
+from ferlab.datasets.splits import Split, apply_split
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest, Rejection, Shard, load_complete
-from ferlab.preparation.class_weights import inverse_frequency
+from ferlab.preparation.class_weights import class_weights
 from ferlab.preparation.shards import ImageSettings, ShardJob, assign_shards
 from ferlab.preparation.spark import Resources, run_shard_job
-from ferlab.samples import SPLITS, TRAIN
+from ferlab.samples import SPLITS, TEST, TRAIN, VALIDATION
 from ferlab.storage import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
 
 KEY_LENGTH = 12
@@ -30,24 +35,26 @@ class Request:
     """Everything that decides what the prepared dataset will be."""
 
     dataset: str
-    layout: Layout
+    family: Family
     source: Source
-    protocol: str
-    val_fraction: float
-    split_seed: int
+    reading: Reading
+    split: Split
     settings: ImageSettings
+    targets: str = "majority"
+    weighting: str = "inverse_frequency"
 
     @cached_property
     def key(self) -> str:
         """SHA-256 over the settings and the listing of the source files (names, sizes, times), computed once."""
         parts = {
             "dataset": self.dataset,
-            "layout": asdict(self.layout),
-            "root": str(self.source.root),
-            "protocol": self.protocol,
-            "val_fraction": self.val_fraction,
-            "split_seed": self.split_seed,
+            "family": asdict(self.family),
+            "root": self.source.name,
+            "reading": asdict(self.reading),
+            "split": asdict(self.split),
             "settings": asdict(self.settings),
+            "targets": self.targets,
+            "weighting": self.weighting,
             "files": self.source.signature(),
             "version": __version__,
         }
@@ -56,7 +63,19 @@ class Request:
     @property
     def protocol_id(self) -> str:
         """Dataset and protocol, as recorded with every result: ``fer2013/carved``."""
-        return f"{self.dataset}/{self.protocol}"
+        return protocol_id(self.dataset, self.split, self.targets)
+
+    def listing(self, cores: int) -> Listing:
+        """Every sample under the protocol; pixels are compared where that is cheap or asked for."""
+        rows = self.family.read(self.source, self.reading)
+        compare = self.family.compares_pixels or self.split.duplicates != "keep"
+        try:
+            return apply_split(
+                rows, self.split, self.family.protocols, pixel_digests(rows.table, cores) if compare else None
+            )
+        except UserError as error:
+            message = f"{self.source.name}: {error}"
+            raise UserError(message) from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +91,7 @@ class Prepared:
 
 def prepared_folder(prepared_root: Path, request: Request) -> Path:
     """Where this request's shards live below ``prepared_root``."""
-    return prepared_root / f"{request.dataset}-{request.protocol}-{request.key[:KEY_LENGTH]}"
+    return prepared_root / f"{request.protocol_id.replace('/', '-')}-{request.key[:KEY_LENGTH]}"
 
 
 def prepare(
@@ -99,9 +118,11 @@ def prepare(
         remove_folder(folder)
         started = time.monotonic()
         try:
-            listing = request.layout.read(request.source, request.protocol, request.val_fraction, request.split_seed)
-            results = _run_spark(request, listing, folder, resources, on_progress)
-            manifest = _manifest(request, listing, results, key, config)
+            listing = request.listing(resources.cores or os.cpu_count() or 1)
+            weights = class_weights(_train_counts(listing), request.weighting)
+            job = ShardJob(str(folder), request.settings, tuple(weights.values()), request.family.exact_px)
+            results = _run_spark(job, listing, folder, resources, on_progress)
+            manifest = _manifest(request, listing, weights, results, config)
             refuse_bad_share(manifest, max_rejected)
             manifest.save(folder)
         except BaseException:
@@ -110,14 +131,20 @@ def prepare(
     return Prepared(folder, manifest, False, time.monotonic() - started, _steady_rate(results))
 
 
+def _train_counts(listing: Listing) -> dict[str, int]:
+    labels = listing.table.filter(pc.equal(listing.table["split"], TRAIN))["label"].to_numpy()
+    counts = np.bincount(labels, minlength=len(listing.taxonomy))
+    return dict(zip(listing.taxonomy.classes, counts.tolist(), strict=True))
+
+
 def _run_spark(
-    request: Request,
+    job: ShardJob,
     listing: Listing,
     folder: Path,
     resources: Resources,
     on_progress: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    table = assign_shards(listing.table, request.settings.size_px)
+    table = assign_shards(listing.table, job.settings.size_px)
     names = sorted(set(table["shard"].to_pylist()))
     rows = folder / "listing.parquet"
     with writing_errors(folder):
@@ -126,7 +153,6 @@ def _run_spark(
         # uncompressed: Spark would unpack its native snappy library into /tmp to read anything else
         pq.write_table(table, partial, row_group_size=4096, compression="none")
     scratch = folder.with_name(folder.name + ".spark")
-    job = ShardJob(str(folder), request.settings)
     results = run_shard_job(rows, job, len(names), resources, scratch, on_progress)
     rows.unlink()
     written = [row["name"] for row in results]
@@ -137,7 +163,11 @@ def _run_spark(
 
 
 def _manifest(
-    request: Request, listing: Listing, results: list[dict[str, Any]], key: str, config: dict[str, Any]
+    request: Request,
+    listing: Listing,
+    weights: dict[str, float],
+    results: list[dict[str, Any]],
+    config: dict[str, Any],
 ) -> Manifest:
     classes = listing.taxonomy.classes
     counts = _counts(results, classes)
@@ -151,19 +181,33 @@ def _manifest(
         taxonomy=listing.taxonomy.name,
         classes=classes,
         **settings,
+        targets=request.targets,
+        has_votes=listing.table["votes"].null_count == 0,
+        weighting=request.weighting,
         counts=counts,
-        class_weights=inverse_frequency(counts[TRAIN]),
+        class_weights=weights,
         shards=tuple(Shard(**{name: row[name] for name in Shard.__dataclass_fields__}) for row in results),
         rejected=tuple(sorted(rejected, key=lambda item: item.id)),
         excluded=listing.excluded,
+        policy=listing.policy,
+        twins=_twins(listing, results),
         digest=sha256_of_text(
             json.dumps([request.protocol_id, settings, list(classes), [row["content"] for row in results]])
         ),
-        request_key=key,
+        request_key=request.key,
         code_version=__version__,
         config=config,
-        source=str(request.source.root),
+        source=request.source.name,
     )
+
+
+def _twins(listing: Listing, results: list[dict[str, Any]]) -> dict[str, int] | None:
+    if listing.table["twin"].null_count:
+        return None
+    totals: Counter[str] = Counter()
+    for row in results:
+        totals[row["split"]] += row["twins"]
+    return {split: totals[split] for split in (VALIDATION, TEST)}
 
 
 def _counts(results: list[dict[str, Any]], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:

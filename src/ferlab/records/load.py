@@ -8,37 +8,49 @@ import numpy as np
 
 from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError, decode_record
-from ferlab.manifest import Manifest
+from ferlab.manifest import Manifest, Opening
 from ferlab.records.example import decode_example
 from ferlab.records.tfrecord import read_records
 
 
 @dataclass(frozen=True)
 class StoredSample:
-    """``pixels`` uint8 (size_px, size_px, channels); ``label`` is a position in the manifest's classes."""
+    """``pixels`` uint8 (size_px, size_px, channels); ``label`` is a position in the manifest's classes.
+
+    ``votes`` holds one number a class, or nothing; ``twin`` says whether the pixels also stand in train (or None).
+    """
 
     id: str
     label: int
     pixels: np.ndarray
+    votes: tuple[int, ...]
+    twin: bool | None
 
 
 @dataclass(frozen=True)
 class SplitArrays:
-    """``images`` uint8 (n, size_px, size_px, channels), ``labels`` int32 (n,), ``ids`` (n,)."""
+    """``images`` uint8 (n, size_px, size_px, channels), ``labels`` int32 (n,), ``ids`` (n,).
+
+    ``votes`` float32 (n, classes), or (n, 0) in data without votes.
+    """
 
     ids: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
+    votes: np.ndarray
 
 
-def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[StoredSample]:
+def read_samples(
+    folder: Path, manifest: Manifest, split: str, opening: Opening | None = None
+) -> Iterator[StoredSample]:
     """Every sample of a split in the order of its shards, checksums verified.
 
     Raises:
+        SealedSplitError: the test split, without an ``opening``.
         UserError: the split is empty, or a shard is missing or damaged.
 
     """
-    shards = manifest.split_shards(split)
+    shards = manifest.split_shards(split, opening)
     if not sum(shard.samples for shard in shards):
         message = f"{folder}: its {split} split is empty."
         raise UserError(message)
@@ -57,6 +69,8 @@ def read_samples(folder: Path, manifest: Manifest, split: str) -> Iterator[Store
                         manifest.size_px,
                         manifest.colour,
                     ),
+                    votes=tuple(int(vote) for vote in row.get("votes", ())),
+                    twin=bool(row["twin"][0]) if "twin" in row else None,
                 )
         except (OSError, ImageError, IndexError, KeyError) as error:
             raise _damaged(folder / shard.name, str(error)) from error
@@ -74,14 +88,15 @@ def split_bytes(manifest: Manifest, split: str) -> int:
 
 
 def load_split(folder: Path, manifest: Manifest, split: str) -> SplitArrays:
-    """All samples of a split in memory; errors as ``read_samples``."""
+    """All samples of the train or validation split in memory; errors as ``read_samples``."""
     total = sum(shard.samples for shard in manifest.split_shards(split))
     images = np.empty((total, manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
     labels = np.empty(total, np.int32)
+    votes = np.zeros((total, len(manifest.classes) if manifest.has_votes else 0), np.float32)
     ids = []
     # one shard too long must not write past the end before its count is checked
     for position, sample in enumerate(read_samples(folder, manifest, split)):
         if position < total:
-            images[position], labels[position] = sample.pixels, sample.label
+            images[position], labels[position], votes[position] = sample.pixels, sample.label, sample.votes
         ids.append(sample.id)
-    return SplitArrays(tuple(ids), images, labels)
+    return SplitArrays(tuple(ids), images, labels, votes)

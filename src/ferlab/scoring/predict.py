@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.manifest import Manifest
+from ferlab.manifest import Manifest, Opening
 from ferlab.predictions import Predictions
 from ferlab.records.load import StoredSample, read_samples
 
@@ -22,10 +22,12 @@ def predict_split(
     manifest: Manifest,
     split: str,
     run_id: str,
+    opening: Opening | None = None,
 ) -> Predictions:
-    """Predictions of ``model`` on every sample of ``split``, read batch by batch.
+    """Predictions of ``model`` on every sample of ``split``, read batch by batch; the test split needs an ``opening``.
 
     Raises:
+        SealedSplitError: the test split, without an ``opening``.
         UserError: the model's input or number of classes does not fit the dataset, or a shard is damaged.
 
     """
@@ -38,10 +40,12 @@ def predict_split(
         raise UserError(message)
     ids: list[str] = []
     labels: list[int] = []
+    twins: list[bool | None] = []
     probabilities = []
-    for batch in _batches(read_samples(folder, manifest, split)):
+    for batch in _batches(read_samples(folder, manifest, split, opening)):
         ids += [sample.id for sample in batch]
         labels += [sample.label for sample in batch]
+        twins += [sample.twin for sample in batch]
         images = np.stack([sample.pixels for sample in batch])
         probabilities.append(np.asarray(model.predict_on_batch(images), np.float64))
     return Predictions(
@@ -54,6 +58,7 @@ def predict_split(
         protocol=manifest.protocol,
         dataset_digest=manifest.digest,
         run_id=run_id,
+        twins=None if None in twins else np.array(twins, bool),
     )
 
 

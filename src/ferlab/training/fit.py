@@ -10,6 +10,7 @@ from ferlab.models.build import set_trainable
 from ferlab.training.augmentation import AugmentSpec, augmenter
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.inputs import Batches
+from ferlab.training.losses import loss_of
 from ferlab.training.optimization import PhaseSpec, optimizer
 
 
@@ -77,17 +78,17 @@ def fit(
         if not progress.phase_done:
             _run_phase(model, batches, validation, spec, progress, checkpoints, on_epoch)
         model.set_weights(checkpoints.best_weights())
+    # the finished model must load without our code, and needs no loss to predict
+    model.compile(loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     return progress
 
 
 def _start_phase(model: Any, spec: FitSpec, index: int, batches: Batches) -> None:
-    import keras
-
     phase = spec.phases[index]
     set_trainable(model, 1.0 if spec.train_all else phase.trainable)
     model.compile(
         optimizer=optimizer(phase, spec.epochs(phase) * batches.steps_per_epoch),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=spec.label_smoothing),
+        loss=loss_of(batches.manifest.targets, spec.label_smoothing),
         metrics=["accuracy"],
         steps_per_execution=batches.steps_per_execution,
         # XLA on CPU is several times slower for small and depthwise convolutions

@@ -18,23 +18,34 @@ from ferlab.samples import TRAIN, VALIDATION
 
 SHUFFLE_BUFFER = 4096
 OPEN_SHARDS = 4
+ACCEPTED = 0.3
+"""Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
 GROUPS = range(8, 21)
 """Steps that one call into TensorFlow may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
 
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """How samples become batches. ``class_weights`` holds one weight per class; None for equal weights."""
+    """How samples become batches.
+
+    ``balance``: ``none``, ``weights`` (a weight in the loss for each class, from ``class_weights``) or ``sampling``
+    (every class equally often).
+    """
 
     batch_size: int
     seed: int
-    class_weights: tuple[float, ...] | None
+    balance: str
+    class_weights: tuple[float, ...]
     max_steps: int
     memory_bytes: float
 
 
 class Batches:
-    """Training and validation batches of a prepared dataset: (images uint8, one-hot labels, sample weights)."""
+    """Training and validation batches of a prepared dataset: (images uint8, targets, sample weights).
+
+    Targets are one-hot labels, or in training what the manifest's ``targets`` makes of the votes: a label drawn anew in
+    every epoch, their distribution, or all classes with at least ACCEPTED of them.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec) -> None:
         self.folder, self.manifest, self.spec = folder, manifest, spec
@@ -58,9 +69,12 @@ class Batches:
         source = self._from_memory if self.in_memory else self._from_shards
         batches = epochs.flat_map(source)
 
-        def finish(epoch: Any, step: Any, images: Any, labels: Any) -> Any:
+        def finish(epoch: Any, step: Any, images: Any, labels: Any, votes: Any) -> Any:
             seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch * 2**32 + step * 2**8])
-            return augment(images, seed), *self._targets(labels)
+            targets = self._targets(labels, votes, seed)
+            if self.spec.balance != "weights":
+                return augment(images, seed), targets
+            return augment(images, seed), targets, tf.gather(tf.constant(self.spec.class_weights), labels)
 
         options = tf.data.Options()
         options.deterministic = True
@@ -74,42 +88,67 @@ class Batches:
             split = load_split(self.folder, self.manifest, VALIDATION)
             rows = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
         else:
-            rows = self._parsed(self._shard_files(VALIDATION))
+            rows = self._parsed(self._shard_files(VALIDATION)).map(lambda image, label, votes: (image, label))
         batches = rows.batch(self.spec.batch_size)
         return batches.map(lambda images, labels: (images, self._one_hot(labels))).prefetch(2)
 
-    def _load_train(self) -> tuple[Any, Any]:
+    def _load_train(self) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
         split = load_split(self.folder, self.manifest, TRAIN)
-        return tf.constant(split.images), tf.constant(split.labels)
+        return tf.constant(split.images), tf.constant(split.labels), tf.constant(split.votes)
 
     def _from_memory(self, epoch: Any) -> Any:
         import tensorflow as tf
 
-        images, labels = self._arrays  # type: ignore[misc]  # set whenever in_memory is
+        arrays = self._arrays
+        assert arrays is not None
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(self.train_count), seed)
+        rows = tf.range(self.train_count)
+        if self.spec.balance == "sampling":
+            rows = tf.repeat(rows, self._repeats(arrays[1], rows, epoch))
+        order = tf.random.experimental.stateless_shuffle(rows, seed)
         steps = self._batched(tf.data.Dataset.from_tensor_slices(order))
-        return steps.map(lambda step, rows: (epoch, step, tf.gather(images, rows), tf.gather(labels, rows)))
+        return steps.map(lambda step, rows: (epoch, step, *(tf.gather(array, rows) for array in arrays)))
 
     def _from_shards(self, epoch: Any) -> Any:
         import tensorflow as tf
 
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(tf.constant(self._shard_files(TRAIN)), seed)
+        rows = self._parsed(files)
+        if self.spec.balance == "sampling":
+            rows = rows.enumerate().flat_map(
+                lambda place, row: tf.data.Dataset.from_tensors(row).repeat(
+                    tf.cast(self._repeats(row[1][None], place[None], epoch)[0], tf.int64)
+                )
+            )
         # a seed that depends on the epoch fails in TensorFlow when the global seed is 0; the order of files does depend
-        rows = self._parsed(files).shuffle(SHUFFLE_BUFFER, seed=self.spec.seed, reshuffle_each_iteration=False)
-        return self._batched(rows).map(lambda step, pair: (epoch, step, *pair))
+        rows = rows.shuffle(SHUFFLE_BUFFER, seed=self.spec.seed, reshuffle_each_iteration=False)
+        return self._batched(rows).map(lambda step, row: (epoch, step, *row))
+
+    def _repeats(self, labels: Any, places: Any, epoch: Any) -> Any:
+        """How often each sample is shown in an epoch, int32: on average N / (K * n_c), drawn anew in every epoch."""
+        import tensorflow as tf
+
+        counts = np.array([self.manifest.counts[TRAIN][name] for name in self.manifest.classes])
+        wanted = self.train_count / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        # a hash of place and epoch, so that a streamed sample needs nothing but itself
+        keys = tf.strings.as_string(tf.cast(places, tf.int64) * 2**20 + epoch + self.spec.seed * 2**10)
+        luck = tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**20), tf.float32) / 2**20
+        return tf.cast(tf.floor(tf.gather(tf.constant(wanted, tf.float32), labels) + luck), tf.int32)
 
     def _batched(self, rows: Any) -> Any:
+        """``steps_per_epoch`` batches, numbered; balanced sampling may fall a little short of them and starts over."""
+        if self.spec.balance == "sampling":
+            rows = rows.repeat()
         return rows.batch(self.spec.batch_size, drop_remainder=True).take(self.steps_per_epoch).enumerate()
 
     def _shard_files(self, split: str) -> list[str]:
         return [str(self.folder / shard.name) for shard in self.manifest.split_shards(split)]
 
     def _parsed(self, files: Any) -> Any:
-        """(image, label) of every record of ``files``, decoded by TensorFlow."""
+        """(image, label, votes) of every record of ``files``, decoded by TensorFlow."""
         import tensorflow as tf
 
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
@@ -119,21 +158,30 @@ class Batches:
             "image": tf.io.FixedLenFeature([], tf.string),
             "label": tf.io.FixedLenFeature([], tf.int64),
         }
+        if self.manifest.has_votes:
+            features["votes"] = tf.io.FixedLenFeature([len(self.manifest.classes)], tf.int64)
         decode = record_decoder(self.manifest)
 
         def parse(record: Any) -> Any:
             row = tf.io.parse_single_example(record, features)
-            return decode(row["image"]), tf.cast(row["label"], tf.int32)
+            votes = tf.cast(row["votes"], tf.float32) if self.manifest.has_votes else tf.zeros([0])
+            return decode(row["image"]), tf.cast(row["label"], tf.int32), votes
 
         return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    def _targets(self, labels: Any) -> tuple[Any, ...]:
+    def _targets(self, labels: Any, votes: Any, seed: Any) -> Any:
+        """What a batch is trained towards, float32 (n, classes)."""
         import tensorflow as tf
 
-        if self.spec.class_weights is None:
-            return (self._one_hot(labels),)
-        weights = tf.constant(np.asarray(self.spec.class_weights, np.float32))
-        return self._one_hot(labels), tf.gather(weights, labels)
+        if self.manifest.targets == "majority":
+            return self._one_hot(labels)
+        shares = votes / tf.reduce_sum(votes, axis=1, keepdims=True)
+        if self.manifest.targets == "cross_entropy":
+            return shares
+        if self.manifest.targets == "probability":
+            return self._one_hot(tf.random.stateless_categorical(tf.math.log(shares), 1, seed + 1)[:, 0])
+        accepted = tf.cast(shares >= ACCEPTED, tf.float32)
+        return tf.maximum(accepted, self._one_hot(labels))
 
     def _one_hot(self, labels: Any) -> Any:
         import tensorflow as tf

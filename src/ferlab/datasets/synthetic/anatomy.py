@@ -174,12 +174,17 @@ PROTOTYPES: Mapping[str, tuple[ActionUnits, ...]] = {
         ActionUnits(au1=1.0, au2=0.9, au5=0.9, au25=0.6, au26=0.5),
     ),
     "neutral": (ActionUnits(),),
+    "contempt": (
+        ActionUnits(au12=0.55, au23=0.3),
+        ActionUnits(au12=0.5, au7=0.2, au17=0.3, au23=0.3),
+    ),
 }
-"""Category (class names of ``emotions.FER2013``) to the variants of its full-strength expression.
+"""Category (class names of ``emotions.FER2013``, and contempt) to the variants of its full-strength expression.
 
 After the prototypes of EMFACS and the FACS Investigator's Guide (Friesen & Ekman 1983; Ekman, Friesen & Hager
 2002, table 10-1): anger 4+5+7+23, disgust 9 or 10 with 15/17, fear 1+2+4+5+20+25/26, happiness 6+12,
-sadness 1+4+15(+17), surprise 1+2+5+26.
+sadness 1+4+15(+17), surprise 1+2+5+26; contempt is 12+14 on one side, where tightened lips stand in for 14, which is
+not drawn.
 """
 
 CIRCUMPLEX: Mapping[str, tuple[float, float]] = {
@@ -190,6 +195,7 @@ CIRCUMPLEX: Mapping[str, tuple[float, float]] = {
     "sad": (-0.70, -0.30),
     "surprise": (0.20, 0.85),
     "neutral": (0.0, 0.0),
+    "contempt": (-0.50, 0.50),
 }
 """Category to (valence, arousal) at full strength: Russell 1980, near AffectNet's class means."""
 

@@ -1,55 +1,92 @@
-"""Write the embedded data set to disk in the layouts in which FER-2013 and AffectNet circulate."""
+"""Write the embedded data set to disk in the layouts in which FER-2013, FERPlus and AffectNet circulate."""
 
 import csv
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
-
-from ferlab.datasets.synthetic.anatomy import Face
-from ferlab.datasets.synthetic.drawing import draw_face
-from ferlab.datasets.synthetic.population import sample_face
-from ferlab.datasets.synthetic.projection import landmarks
-from ferlab.emotions import AFFECTNET7, FER2013
+from ferlab.datasets.synthetic.affectnet_files import AFFECTNET_2021, AFFECTNET_FOLDER
+from ferlab.datasets.synthetic.affectnet_photos import AFFECTNET_MANUAL
+from ferlab.datasets.synthetic.copies import Copy, Layout
+from ferlab.datasets.synthetic.drawing_pool import draw_all
+from ferlab.datasets.synthetic.fer2013_files import (
+    FER2013_CSV,
+    FER2013_FOLDER,
+    FER2013_ICML,
+    FER2013_KAGGLE,
+    FERPLUS,
+)
 from ferlab.errors import UserError
 from ferlab.storage import remove_folder, writing_errors
-
-FER2013_PX = 48
-AFFECTNET_PX = 224
-JPEG_QUALITY = 95
 
 SMALLEST_COUNT = 70
 """With fewer faces a split or a category could stay empty."""
 
+LAYOUTS: Mapping[str, Layout] = {
+    "fer2013-csv": FER2013_CSV,
+    "fer2013-icml": FER2013_ICML,
+    "fer2013-kaggle": FER2013_KAGGLE,
+    "fer2013-folder": FER2013_FOLDER,
+    "ferplus": FERPLUS,
+    "affectnet-2021": AFFECTNET_2021,
+    "affectnet-manual": AFFECTNET_MANUAL,
+    "affectnet-folder": AFFECTNET_FOLDER,
+}
+"""The layouts that can be written, named after the releases that they imitate."""
+
 Progress = Callable[[int], None]
+Counts = dict[str, dict[str, int]]
 
 
-def write_synthetic(layout: str, out: Path, count: int, seed: int, on_progress: Progress | None = None) -> None:
+def write_synthetic(
+    layout: str,
+    out: Path,
+    count: int,
+    seed: int,
+    on_progress: Progress | None = None,
+    size_px: int | None = None,
+    cores: int = 1,
+    missing: float = 0.0,
+) -> Counts:
     """Write ``count`` faces of the population ``seed`` into the folder ``out`` in one of ``LAYOUTS``.
 
-    ``on_progress`` is called with the number of faces written so far, after each. The folder appears complete
-    or not at all. UserError when the layout is unknown, ``count`` is below ``SMALLEST_COUNT``, ``out`` exists
-    and is not an empty folder, or the disk refuses.
+    Returns how many faces each part of the copy holds of each class. ``size_px`` is the side of a drawn face, None
+    for the layout's own; ``cores`` the number of processes that draw, which changes no byte; ``missing`` the share
+    (0..1) of the images named by a table that are left out, for layouts that can have such. ``on_progress`` is called
+    with the number of faces written so far: after each, or after each batch of a process. The folder appears complete
+    or not at all. The same (layout, count, seed, size_px, missing) gives the same bytes. A script that asks for
+    several ``cores`` keeps its own work under ``if __name__ == "__main__"``: new processes import it.
+
+    Raises:
+        UserError: the layout is unknown, ``count`` is below ``SMALLEST_COUNT``, ``cores`` below 1, ``out`` exists
+            and is not an empty folder, the disk refuses, or a drawing process died.
+        ValueError: ``missing`` is outside 0..1, or given for a layout whose tables name no images.
+
     """
-    _check(layout, out, count)
+    _check(layout, out, count, cores, missing)
     with _appears_complete(out) as folder:
-        _WRITERS[layout](folder, count, seed, on_progress or _silent)
+        return _write(LAYOUTS[layout], Copy(folder, count, seed, size_px, missing), cores, on_progress or _silent)
 
 
 def _silent(_written: int) -> None:
     """Progress that nobody watches."""
 
 
-def _check(layout: str, out: Path, count: int) -> None:
+def _check(layout: str, out: Path, count: int, cores: int, missing: float) -> None:
     if layout not in LAYOUTS:
         message = f"layout={layout}: not known. Known: {', '.join(LAYOUTS)}."
         raise UserError(message)
     if count < SMALLEST_COUNT:
         message = f"count={count}: at least {SMALLEST_COUNT} faces are needed to fill every split and category."
         raise UserError(message)
+    if cores < 1:
+        message = f"cores={cores}: at least one process has to draw."
+        raise UserError(message)
+    if not 0 <= missing <= (1 if LAYOUTS[layout].may_miss else 0):
+        message = f"missing={missing}: a share in 0..1, and 0 for a layout whose tables name no images; got {layout}"
+        raise ValueError(message)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         message = f"out={out}: already exists and is not an empty folder. Remove it or name another folder."
         raise UserError(message)
@@ -70,79 +107,29 @@ def _appears_complete(out: Path) -> Iterator[Path]:
             remove_folder(partial)
 
 
-def _fer2013_usages(count: int) -> list[str]:
-    """Split like the official file, by index order: 80, 10 and 10 per cent."""
-    tenth = count // 10
-    return ["Training"] * (count - 2 * tenth) + ["PublicTest"] * tenth + ["PrivateTest"] * tenth
+def _write(layout: Layout, copy: Copy, cores: int, on_progress: Progress) -> Counts:
+    counts = {part: dict.fromkeys(layout.classes, 0) for part in layout.parts}
+    for name in layout.folders(copy):
+        (copy.folder / name).mkdir(parents=True)
+    with _tables(layout, copy.folder) as tables, closing(draw_all(layout.draw, copy, cores)) as batches:
+        written = 0
+        for batch in batches:
+            for face in batch:
+                counts[face.part][face.label] += 1
+                for table, cells in face.rows:
+                    tables[table].writerow(cells)
+            written += len(batch)
+            on_progress(written)
+    return counts
 
 
-def _write_fer2013_csv(folder: Path, count: int, seed: int, on_progress: Progress) -> None:
-    with (folder / "fer2013.csv").open("w", newline="", encoding="ascii") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["emotion", "pixels", "Usage"])
-        for index, usage in enumerate(_fer2013_usages(count)):
-            face = sample_face(seed, index)
-            pixels = draw_face(face, FER2013_PX, "gray").ravel().tolist()
-            rows.writerow([_fer2013_id(face), " ".join(map(str, pixels)), usage])
-            on_progress(index + 1)
-
-
-def _fer2013_id(face: Face) -> int:
-    return FER2013.ids[FER2013.index_of(face.category)]
-
-
-def _write_fer2013_folder(folder: Path, count: int, seed: int, on_progress: Progress) -> None:
-    for split in ("train", "test"):
-        for category in FER2013.classes:
-            (folder / split / category).mkdir(parents=True)
-    for index, usage in enumerate(_fer2013_usages(count)):
-        face = sample_face(seed, index)
-        split = "train" if usage == "Training" else "test"
-        file = folder / split / face.category / f"{usage}_{index:08d}.jpg"
-        file.write_bytes(_jpeg(draw_face(face, FER2013_PX, "gray")))
-        on_progress(index + 1)
-
-
-def _write_affectnet_2021(folder: Path, count: int, seed: int, on_progress: Progress) -> None:
-    for split in ("train_set", "val_set"):
-        for kind in ("images", "annotations"):
-            (folder / split / kind).mkdir(parents=True)
-    for index in range(count):
-        face = sample_face(seed, index)
-        home = folder / ("train_set" if index < count - count // 10 else "val_set")
-        picture = draw_face(face, AFFECTNET_PX, "rgb")
-        (home / "images" / f"{index}.jpg").write_bytes(_jpeg(picture))
-        for kind, value in _affectnet_annotations(face).items():
-            np.save(home / "annotations" / f"{index}_{kind}.npy", value)
-        on_progress(index + 1)
-
-
-def _affectnet_annotations(face: Face) -> dict[str, np.ndarray]:
-    """As in the 2021 release: labels are strings in 0-d arrays, landmarks 136 numbers x, y, x, y, ..."""
-    expression = AFFECTNET7.ids[AFFECTNET7.index_of(face.category)]
-    return {
-        "exp": np.array(str(expression)),
-        "val": np.array(f"{face.valence:.6f}"),
-        "aro": np.array(f"{face.arousal:.6f}"),
-        "lnd": landmarks(face, AFFECTNET_PX).ravel(),
-    }
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    """Encode here and write ourselves, because ``cv2.imwrite`` swallows the error of a full disk."""
-    bgr = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    encoded, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not encoded:
-        message = f"OpenCV could not encode a {picture.shape} picture as JPEG"
-        raise RuntimeError(message)
-    return bytes(buffer)
-
-
-_WRITERS: dict[str, Callable[[Path, int, int, Progress], None]] = {
-    "fer2013-csv": _write_fer2013_csv,
-    "fer2013-folder": _write_fer2013_folder,
-    "affectnet-2021": _write_affectnet_2021,
-}
-
-LAYOUTS = ("fer2013-csv", "fer2013-folder", "affectnet-2021")
-"""The layouts that can be written, named after the releases that they imitate."""
+@contextmanager
+def _tables(layout: Layout, folder: Path) -> Iterator[dict[str, Any]]:
+    """Open the layout's tables for writing, each with its header: file name to CSV writer."""
+    with ExitStack() as files:
+        tables = {}
+        for name, header in layout.tables.items():
+            file = files.enter_context((folder / name).open("w", newline="", encoding="ascii"))
+            tables[name] = csv.writer(file, lineterminator="\n")
+            tables[name].writerow(header)
+        yield tables

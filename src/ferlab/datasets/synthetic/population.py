@@ -1,6 +1,7 @@
 """Who appears in the embedded data set: every face follows from (seed, index) alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,18 @@ HAIR_RGB: tuple[Rgb, ...] = (
 IRIS_RGB: tuple[Rgb, ...] = ((84, 56, 36), (58, 40, 30), (104, 88, 50), (84, 116, 92), (92, 124, 156))
 
 
-def sample_face(seed: int, index: int) -> Face:
+def sample_face(seed: int, index: int, category: str | None = None) -> Face:
     """Draw the face number ``index`` (>= 0) of the population ``seed`` (>= 0).
 
     Nothing else is drawn from, so any worker may draw any subset in any order. Categories follow a golden
     ratio sequence over the index: every 34 consecutive faces hold each category, at shares close to
-    ``CLASS_SHARES``.
+    ``CLASS_SHARES``. ``category`` asks for one instead, the only way to a face of contempt.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
-    category = _category(seed, index)
+    category = category or _category(seed, index)
     strength = _strength(rng)
     tone = rng.uniform(0.0, 1.0)
-    return Face(
+    face = Face(
         category=category,
         units=_units(rng, category, strength),
         identity=_identity(rng, tone),
@@ -77,6 +78,12 @@ def sample_face(seed: int, index: int) -> Face:
         valence=_affect(rng, CIRCUMPLEX[category][0], strength),
         arousal=_affect(rng, CIRCUMPLEX[category][1], strength),
     )
+    return _one_sided(rng, face) if category == "contempt" else face
+
+
+def _one_sided(rng: np.random.Generator, face: Face) -> Face:
+    side = float(rng.choice((-1.0, 1.0)))
+    return replace(face, identity=replace(face.identity, asymmetry=side * float(rng.uniform(0.75, 0.95))))
 
 
 def _category(seed: int, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,8 +49,9 @@ class Outlines:
         return self.points[self.spans[name]]
 
 
+@lru_cache(maxsize=4)  # a face is drawn and measured one after the other
 def project(face: Face) -> Outlines:
-    """Every outline of the face as it appears in the picture."""
+    """Every outline of the face as it appears in the picture. Do not write into it."""
     shapes = head_outlines(face) | feature_outlines(face)
     ends = np.cumsum([len(shape) for shape in shapes.values()]).tolist()
     spans = {name: slice(end - len(shapes[name]), end) for name, end in zip(shapes, ends, strict=True)}

@@ -1,0 +1,113 @@
+"""Class folders ``<part>/<class>/<image>``: a category is known by the name of its folder, never by its position."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ferlab.datasets.image_files import NOT_AN_IMAGE, entries_of, is_folder, is_image
+from ferlab.datasets.listing import Reading, Source
+from ferlab.emotions import AFFECTNET8, TAXONOMIES, Taxonomy
+from ferlab.errors import UserError
+from ferlab.manifest import Rejection
+
+
+@dataclass
+class ClassFolders:
+    """What lies below the part folders: ids (paths below the root), labels, and the part folder of each image."""
+
+    ids: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
+
+
+def walk_class_folders(source: Source, reading: Reading) -> ClassFolders:
+    """Every image file below the part folders ``source.entries``; what is none is rejected, other classes are counted.
+
+    Raises:
+        UserError: a class folder that is no category, a number without ``label_order``, or an unreadable folder.
+
+    """
+    found = ClassFolders()
+    for part in source.entries:
+        for class_folder in _class_folders(part, source.root, found.rejected):
+            label = class_of_folder(class_folder, reading.taxonomy, reading.label_order)
+            images = list(_images(class_folder, source.root, found.rejected))
+            if label is None:
+                found.excluded[f"{class_folder.name}, not one of the {len(reading.taxonomy)} classes"] += len(images)
+                continue
+            found.ids += images
+            found.labels += [label] * len(images)
+            found.folders += [part] * len(images)
+    found.rejected.sort(key=lambda item: item.id)
+    return found
+
+
+def class_of_folder(folder: Path, taxonomy: Taxonomy, label_order: str | None) -> int | None:
+    """Position in ``taxonomy`` of the category that ``folder`` is named after; None for one that it leaves out.
+
+    A folder named by a number is read through ``label_order``, the name of a taxonomy.
+
+    Raises:
+        UserError: not a category, or a number without ``label_order``.
+
+    """
+    name = folder.name.strip()
+    if name.isdecimal():
+        name = _by_number(folder, int(name), label_order)
+    try:
+        return taxonomy.index_of(name)
+    except KeyError:
+        pass
+    try:
+        AFFECTNET8.index_of(name)
+    except KeyError:
+        message = f"{folder}: not a category. Expected folders named {', '.join(taxonomy.classes)}."
+        raise UserError(message) from None
+    return None
+
+
+def _by_number(folder: Path, number: int, label_order: str | None) -> str:
+    if label_order is None:
+        message = (
+            f"{folder}: class folders are numbers, and tools number categories differently. Say whose order it is: "
+            f"dataset.label_order={'|'.join(TAXONOMIES)}."
+        )
+        raise UserError(message)
+    order = TAXONOMIES[label_order]
+    try:
+        return order.classes[order.index_of_id(number)]
+    except KeyError:
+        message = f"{folder}: {number} is no class number of {label_order} ({', '.join(map(str, order.ids))})."
+        raise UserError(message) from None
+
+
+def _class_folders(part: Path, root: Path, rejected: list[Rejection]) -> list[Path]:
+    found: list[Path] = []
+    for entry in entries_of(part):
+        if is_folder(entry):
+            found.append(Path(entry.path))
+        elif entry.is_symlink() and not Path(entry.path).exists():
+            message = f"{entry.path}: a link that leads nowhere. Mend it, or remove it."
+            raise UserError(message)
+        else:
+            reason = "not in a class folder" if is_image(entry) else NOT_AN_IMAGE
+            rejected.append(Rejection(_below(root, entry), reason))
+    return found
+
+
+def _images(class_folder: Path, root: Path, rejected: list[Rejection]) -> Iterator[str]:
+    """Ids of the images in a class folder; everything else is rejected."""
+    for entry in entries_of(class_folder):
+        if is_image(entry):
+            yield _below(root, entry)
+        else:
+            reason = "a folder inside a class folder" if is_folder(entry) else NOT_AN_IMAGE
+            rejected.append(Rejection(_below(root, entry), reason))
+
+
+def _below(root: Path, entry: os.DirEntry[str]) -> str:
+    return Path(entry.path).relative_to(root).as_posix()
