@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint lock clean
+.PHONY: help install demo test test-slow bench-verify lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test: install lint ## lint, types, room table, tests
 
 test-slow: install ## environments, wheel, mlflow run, browser
 	$(BIN)/pytest -q -m slow
+
+bench-verify: install ## time and memory of `ferlab verify` (FER2013=DIR adds a copy of yours)
+	$(BIN)/python benchmarks/verify.py $(if $(FER2013),--fer2013 $(FER2013))
 
 lint: install
 	$(BIN)/ruff check .

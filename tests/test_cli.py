@@ -106,7 +106,7 @@ def test_composed_config_shows_what_was_asked_for(empty_home: dict[str, str]) ->
     assert done.returncode == 0
     assert "seed: 7" in done.stdout
     assert "root: ~/f(1)/a=b c" in done.stdout
-    assert "layout: fer2013" in done.stdout
+    assert "  name: fer2013\n  layout: null\n  protocol: official\n" in done.stdout
 
 
 def test_own_experiment_file_is_found_from_the_working_directory(empty_home: dict[str, str], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, Rejection, Shard, load_complete
+from ferlab.manifest import MANIFEST_NAME, Manifest, Opening, Rejection, SealedSplitError, Shard, load_complete
 
 
 @pytest.fixture
@@ -25,11 +25,18 @@ def manifest(tmp_path) -> Manifest:
         size_px=48,
         colour="gray",
         encoding="png",
+        margin=0.25,
+        align=True,
+        targets="multi_target",
+        has_votes=True,
+        weighting="capped",
         counts={"train": {"angry": 9, "happy": 8}, "validation": {"angry": 0, "happy": 0}, "test": {}},
         class_weights={"angry": 0.9, "happy": 1.1},
         shards=tuple(shards),
         rejected=(Rejection("17", "cut JPEG file"),),
         excluded={"PrivateTest": 5},
+        policy={"contempt": "left out"},
+        twins={"validation": 0, "test": 2},
         digest="d" * 64,
         request_key="k" * 64,
         code_version="0",
@@ -49,6 +56,22 @@ def test_totals_and_shards_of_a_split_follow_from_the_shards(manifest):
     assert [shard.samples for shard in manifest.split_shards("train")] == [10, 7]
     assert manifest.split_shards("validation") == ()
     assert (manifest.channels, replace(manifest, colour="rgb").channels) == (1, 3)
+
+
+def test_pixels_that_were_not_compared_stay_unknown(tmp_path, manifest):
+    replace(manifest, twins=None).save(tmp_path)
+    assert Manifest.load(tmp_path).twins is None
+
+
+def test_the_test_split_stays_sealed_without_an_opening(manifest):
+    with pytest.raises(SealedSplitError, match="fer2013/carved: the test split is sealed"):
+        manifest.split_shards("test")
+    assert [shard.name for shard in manifest.split_shards("test", Opening("run", 1))] == ["test-2.tfrecord"]
+    assert [shard.samples for shard in manifest.split_shards("train", Opening("run", 1))] == [10, 7]
+
+
+def test_a_sealed_split_is_a_bug_and_not_a_user_error():
+    assert not issubclass(SealedSplitError, UserError)
 
 
 def test_the_request_that_made_it_finds_it_whole(tmp_path, manifest):
@@ -97,6 +120,7 @@ def test_a_missing_manifest_says_what_to_run(tmp_path):
         json.dumps({"schema_version": 99}),
         "[]",
         json.dumps({"schema_version": 1, "dataset": "fer2013"}),
+        json.dumps({"schema_version": 2, "dataset": "fer2013"}),
     ],
 )
 def test_a_damaged_manifest_is_a_user_error_that_names_the_folder(tmp_path, text):

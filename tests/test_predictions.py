@@ -65,6 +65,50 @@ def test_sorting_by_id_moves_labels_and_probabilities_along():
         np.testing.assert_array_equal(ordered.probabilities[position], made.probabilities[old])
 
 
+def twins(count: int = 20) -> np.ndarray:
+    return np.random.default_rng(2).random(count) < 0.3
+
+
+def test_twins_come_back_and_stand_as_a_column_of_their_own(tmp_path):
+    predictions(twins=twins()).save(tmp_path / "p.parquet")
+    back = Predictions.load(tmp_path / "p.parquet")
+    assert back.twins.dtype == bool
+    np.testing.assert_array_equal(back.twins, twins())
+    frame = pd.read_parquet(tmp_path / "p.parquet")
+    assert list(frame.columns) == ["id", "label", "twin", *(f"p_{name}" for name in FER2013.classes)]
+    assert list(frame["twin"]) == list(twins())
+
+
+def test_unknown_twins_stay_unknown(tmp_path):
+    predictions().save(tmp_path / "p.parquet")
+    assert Predictions.load(tmp_path / "p.parquet").twins is None
+    assert predictions().ordered_by_id().twins is None
+    assert predictions().twin_free().ids == predictions().ids
+
+
+def test_sorting_by_id_moves_twins_along():
+    made = predictions(twins=twins())
+    expected = dict(zip(made.ids, twins(), strict=True))
+    ordered = made.ordered_by_id()
+    assert [expected[sample_id] for sample_id in ordered.ids] == ordered.twins.tolist()
+
+
+def test_the_twin_free_subset_is_all_others_with_their_labels_and_probabilities():
+    made = predictions(twins=twins())
+    free = made.twin_free()
+    kept = np.flatnonzero(~twins())
+    assert 0 < len(kept) < 20
+    assert free.ids == tuple(made.ids[i] for i in kept)
+    np.testing.assert_array_equal(free.labels, made.labels[kept])
+    np.testing.assert_array_equal(free.probabilities, made.probabilities[kept])
+    assert not free.twins.any()
+    assert {key: getattr(free, key) for key in METADATA} == {key: getattr(made, key) for key in METADATA}
+
+
+def test_without_any_twins_the_subset_is_everything():
+    assert predictions(twins=np.zeros(20, bool)).twin_free().ids == predictions().ids
+
+
 def test_ties_go_to_the_first_class():
     assert predictions(1, ids=("a",), labels=np.array([2]), probabilities=np.full((1, 7), 1 / 7)).predicted[0] == 0
 

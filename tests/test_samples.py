@@ -7,29 +7,53 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ferlab.samples import SAMPLE_SCHEMA, hash_fraction, pixel_digest, sample_table
+from ferlab.datasets.listing import ROW_SCHEMA, row_table
+from ferlab.samples import SAMPLE_SCHEMA, hash_fraction, pixel_digest
 
 
 def test_a_table_keeps_the_columns_and_leaves_null_what_is_not_given():
-    table = sample_table(["0", "1"], ["train", "test"], np.array([3, 6]), pixels=[b"\0" * 4, b"\1" * 4])
-    assert table.schema == SAMPLE_SCHEMA
+    table = row_table(["0", "1"], ["Training", "PublicTest"], np.array([3, 6]), pixels=[b"\0" * 4, b"\1" * 4])
+    assert table.schema == ROW_SCHEMA
+    assert table["part"].to_pylist() == ["Training", "PublicTest"]
     assert table["id"].to_pylist() == ["0", "1"]
     assert table["label"].to_pylist() == [3, 6]
     assert table["pixels"].to_pylist() == [b"\0" * 4, b"\1" * 4]
-    assert table["path"].null_count == table["group"].null_count == table["valence"].null_count == 2
+    for name in ("path", "group", "box", "landmarks", "valence", "arousal", "votes"):
+        assert table[name].null_count == 2
+
+
+def test_a_sample_has_the_columns_of_a_row_with_its_split_in_place_of_the_part_and_whether_it_is_a_twin():
+    rows, samples = ({spec.name: spec for spec in schema} for schema in (ROW_SCHEMA, SAMPLE_SCHEMA))
+    assert samples.keys() - rows.keys() == {"split", "twin"}
+    assert rows.keys() - samples.keys() == {"part"}
+    assert all(rows[name] == samples[name] for name in rows.keys() & samples.keys())
 
 
 def test_missing_annotations_stay_null_and_given_ones_keep_their_value():
-    table = sample_table(
-        ["a", "b"], ["train"] * 2, [0, 1], paths=["/a", "/b"], valence=[0.25, None], arousal=[None, -1]
+    table = row_table(
+        ["a", "b"],
+        ["train"] * 2,
+        [0, 1],
+        path=["/a", "/b"],
+        valence=[0.25, None],
+        arousal=[None, -1],
+        box=[[1, 2, 30.5, 40], None],
+        votes=[None, [0, 10]],
     )
     assert table["valence"].to_pylist() == [0.25, None]
     assert table["arousal"].to_pylist() == [None, -1.0]
+    assert table["box"].to_pylist() == [[1, 2, 30.5, 40], None]
+    assert table["votes"].to_pylist() == [None, [0, 10]]
 
 
 def test_columns_of_unequal_length_are_refused():
     with pytest.raises(pa.ArrowInvalid):
-        sample_table(["a", "b"], ["train"], [0, 1], paths=["/a", "/b"])
+        row_table(["a", "b"], ["train"], [0, 1], path=["/a", "/b"])
+
+
+def test_a_column_that_a_row_does_not_have_is_a_bug():
+    with pytest.raises(TypeError, match="no such columns: paths"):
+        row_table(["a"], ["train"], [0], paths=["/a"])
 
 
 def test_hash_fractions_are_the_same_in_every_process_and_have_not_moved():

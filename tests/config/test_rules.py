@@ -19,17 +19,21 @@ from ferlab.config.schema import (
     Recipe,
     Synthesize,
 )
-from ferlab.datasets.catalog import DATASETS, LAYOUTS
+from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
 
 FACTS = Facts(
-    layouts=LAYOUTS,
-    datasets=DATASETS,
+    families=FAMILIES,
+    datasets={name: item.family for name, item in DATASETS.items()},
+    taxonomies={name: item.taxonomies for name, item in DATASETS.items()},
+    drawn=LAYOUTS,
     gpu_present=False,
     backbones=("seq1", "seq2", "mobilenetv2"),
     recipes=("scratch", "demo"),
 )
-FER = Dataset(name="fer2013", layout="fer2013", protocol="official", root="/data/fer")
-AFFECTNET = Dataset(name="affectnet7", layout="affectnet-2021", protocol="carved", root="/data/affectnet")
+FER = Dataset(name="fer2013", protocol="official", root="/data/fer")
+FERPLUS = Dataset(name="ferplus", protocol="official", root="/data/fer", taxonomy="ferplus8")
+AFFECTNET = Dataset(name="affectnet7", protocol="carved", root="/data/affectnet")
+DRAWN = Dataset(name="synthetic", layout="fer2013-csv", protocol="carved", synthesize=Synthesize(70))
 NO_DEBUG = Debug(name="none")
 SCRATCH = Recipe(name="scratch", phases=[Phase("all", 10, 0.01)])
 TWO_PHASE = Recipe(name="two_phase", phases=[Phase("head", 1, 0.01, trainable=0.0), Phase("tune", 1, 0.01)])
@@ -39,9 +43,26 @@ def found(rule, *nodes, facts=FACTS) -> dict[str, str]:
     return dict(rule(facts, *nodes))
 
 
-@pytest.mark.parametrize("dataset", [FER, AFFECTNET, replace(FER, root=None, synthesize=Synthesize(70))])
-def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        FER,
+        FERPLUS,
+        AFFECTNET,
+        DRAWN,
+        replace(FER, root=None, synthesize=Synthesize(70)),
+        replace(FER, protocol="fraction20"),
+        replace(FER, protocol="mixed", folds=5, fold=4),
+        replace(FERPLUS, taxonomy="fer2013", targets="multi_target", votes="/data/votes.csv"),
+        replace(FERPLUS, taxonomy=None, protocol="carved", targets="probability"),
+        replace(AFFECTNET, name="affectnet8", taxonomy="affectnet8"),
+        replace(AFFECTNET, root=None, synthesize=Synthesize(70), layout="affectnet-manual"),
+        replace(DRAWN, layout="ferplus", targets="cross_entropy"),
+    ],
+)
+def test_a_dataset_with_a_source_and_a_protocol_of_its_kind_is_fine(dataset):
     assert found(rules.dataset_source, dataset, NO_DEBUG) == {}
+    assert found(rules.dataset_known, dataset) == {}
 
 
 @pytest.mark.parametrize(
@@ -49,9 +70,6 @@ def test_a_dataset_with_a_source_and_a_protocol_of_its_layout_is_fine(dataset):
     [
         (replace(FER, root=None), "dataset.root", "dataset=synthetic"),
         (replace(FER, root="gs://bucket/fer"), "dataset.root", "local folder"),
-        (replace(AFFECTNET, protocol="official"), "dataset.protocol", "carved"),
-        (replace(AFFECTNET, layout="fer2013-csv"), "dataset.layout", "affectnet-2021"),
-        (replace(FER, name="fer13"), "dataset.name", "fer2013"),
         (replace(FER, synthesize=Synthesize(100)), "dataset.root", "draws faces instead"),
         (replace(FER, root=None, synthesize=Synthesize(69)), "dataset.synthesize.count", "70"),
     ],
@@ -62,18 +80,105 @@ def test_a_dataset_that_cannot_be_read_is_refused(dataset, key, words):
     assert words in problems[key]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "key", "text"),
+    [
+        (replace(AFFECTNET, protocol="official"), "dataset.protocol", "affectnet7 has carved; got 'official'"),
+        (replace(FERPLUS, protocol="mixed"), "dataset.protocol", "ferplus has official, carved; got 'mixed'"),
+        (
+            replace(FER, protocol="offical"),
+            "dataset.protocol",
+            "fer2013 has official, carved, fraction20, mixed; got 'offical'",
+        ),
+        (
+            replace(FER, folds=5),
+            "dataset.folds",
+            "protocol official has a validation split of its own; folds need carved",
+        ),
+        (
+            replace(FER, protocol="carved", folds=5, fold=5),
+            "dataset.fold",
+            "must lie in 0..dataset.folds - 1 (5 folds), got 5",
+        ),
+        (replace(FER, fold=1), "dataset.fold", "must lie in 0..dataset.folds - 1 (0 folds), got 1"),
+        (
+            replace(FER, protocol="carved", folds=1),
+            "dataset.folds",
+            "one fold leaves nothing to train on; use 2 or more, or 0 for none",
+        ),
+        (
+            replace(FER, taxonomy="affectnet7"),
+            "dataset.taxonomy",
+            "fer2013 is read with fer2013; got 'affectnet7'",
+        ),
+        (
+            replace(FERPLUS, taxonomy="affectnet8"),
+            "dataset.taxonomy",
+            "ferplus is read with ferplus8, fer2013; got 'affectnet8'",
+        ),
+        (replace(FER, targets="probability"), "dataset.targets", "fer2013 has no votes; only ferplus has"),
+        (replace(AFFECTNET, votes="/v.csv"), "dataset.targets", "affectnet7 has no votes; only ferplus has"),
+        (replace(DRAWN, targets="multi_target"), "dataset.targets", "synthetic has no votes; only ferplus has"),
+        (
+            replace(AFFECTNET, layout="fer2013-csv"),
+            "dataset.layout",
+            "affectnet7 is drawn in affectnet-2021, affectnet-manual, affectnet-folder; files are recognised by "
+            "themselves",
+        ),
+        (replace(DRAWN, layout="fer2013"), "dataset.layout", f"'fer2013' cannot be drawn; known: {', '.join(LAYOUTS)}"),
+        (replace(DRAWN, layout=None), "dataset.layout", f"None cannot be drawn; known: {', '.join(LAYOUTS)}"),
+        *(
+            (
+                replace(dataset, name="fer13"),
+                "dataset.name",
+                "'fer13' is not known; known: fer2013, ferplus, affectnet7, affectnet8, synthetic",
+            )
+            for dataset in (FER, DRAWN)
+        ),
+    ],
+)
+def test_what_a_dataset_does_not_have_is_refused(dataset, key, text):
+    assert found(rules.dataset_known, dataset) == {key: text}
+
+
 def test_a_debug_run_draws_faces_whatever_the_root():
     dataset = replace(FER, synthesize=Synthesize(140))
     assert found(rules.dataset_source, dataset, Debug(name="fast")) == {}
 
 
 def test_all_problems_of_a_dataset_come_at_once():
-    dataset = replace(AFFECTNET, root=None, protocol="official")
-    assert set(found(rules.dataset_source, dataset, NO_DEBUG)) == {"dataset.root", "dataset.protocol"}
+    dataset = replace(AFFECTNET, root=None, protocol="official", fold=2, targets="probability", taxonomy="rafdb")
+    nodes = {"dataset": dataset, "debug": NO_DEBUG}
+    problems: dict[str, str] = {}
+    for names, rule in rules.RULES:
+        if set(names) <= set(nodes):
+            problems |= found(rule, *(nodes[name] for name in names))
+    assert set(problems) == {
+        "dataset.root", "dataset.protocol", "dataset.fold", "dataset.targets", "dataset.taxonomy"
+    }  # fmt: skip
 
 
 def test_gray_faces_are_not_stored_as_rgb():
     assert set(found(rules.stored_images, FER, Preparation(colour="rgb"))) == {"preparation.colour"}
+
+
+@pytest.mark.parametrize("dataset", [FER, FERPLUS, DRAWN])
+@pytest.mark.parametrize(
+    ("preparation", "key"),
+    [
+        (Preparation(align=True), "preparation.align"),
+        (Preparation(margin=0.1), "preparation.margin"),
+        (Preparation(align=True, margin=0.1), "preparation.align"),
+    ],
+)
+def test_faces_that_come_cropped_are_neither_cut_nor_turned(dataset, preparation, key):
+    assert found(rules.stored_images, dataset, preparation) == {
+        key: f"{dataset.name} comes cropped, without face boxes and landmarks"
+    }
+
+
+def test_photos_are_cut_and_turned():
+    assert found(rules.stored_images, AFFECTNET, Preparation(margin=0.2, align=True)) == {}
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,25 @@ from ferlab.config.schema import (
     Phase,
     PipelineConfig,
     PrepareConfig,
+    SynthConfig,
     TrainConfig,
     UiConfig,
+    VerifyConfig,
     choice,
     number,
 )
 from ferlab.config.validate import validate
-from ferlab.datasets.catalog import DATASETS, LAYOUTS
+from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
 from ferlab.errors import UserError
 
-FACTS = Facts(layouts=LAYOUTS, datasets=DATASETS, backbones=options("backbone"), recipes=options("recipe"))
+FACTS = Facts(
+    families=FAMILIES,
+    datasets={name: item.family for name, item in DATASETS.items()},
+    taxonomies={name: item.taxonomies for name, item in DATASETS.items()},
+    drawn=LAYOUTS,
+    backbones=options("backbone"),
+    recipes=options("recipe"),
+)
 Compose = Callable[..., DictConfig]
 
 
@@ -57,6 +66,8 @@ SCHEMAS = {
     "ensemble": EnsembleConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "verify": VerifyConfig,
+    "synth": SynthConfig,
     "ui": UiConfig,
     "doctor": DoctorConfig,
 }
@@ -64,6 +75,7 @@ NEEDED = {
     "pipeline": ["+pipeline.members=[{backbone:seq1,recipe:scratch},{backbone:seq2,recipe:scratch,seed:3}]"],
     "ensemble": ["runs=[abc,def]"],
     "evaluate": ["run=abc"],
+    "synth": ["layout=ferplus", "out=/data/faces", "count=70"],
 }
 
 
@@ -101,6 +113,13 @@ def test_the_typed_config_carries_the_values_that_were_asked_for(composed):
     assert config.resume is None
 
 
+def test_a_real_dataset_leaves_layout_and_taxonomy_open(composed):
+    config = validate(composed("train", "dataset=fer2013", "dataset.root=/data"), TrainConfig, FACTS)
+    assert (config.dataset.layout, config.dataset.taxonomy, config.dataset.votes) == (None, None, None)
+    assert (config.dataset.targets, config.dataset.duplicates, config.dataset.folds) == ("majority", "keep", 0)
+    assert (config.preparation.class_weights, config.recipe.balance) == ("inverse_frequency", "none")
+
+
 def test_members_become_dataclasses_with_their_defaults(composed):
     config = validate(composed("pipeline", NEEDED["pipeline"][0].lstrip("+")), PipelineConfig, FACTS)
     assert config.pipeline.members == [Member("seq1", "scratch", 0), Member("seq2", "scratch", 3)]
@@ -113,7 +132,7 @@ def test_every_problem_is_listed_at_once(composed):
             "+recipe.batchsize=64",
             "recipe.batch_size=many",
             "dataset.val_fraction=0.9",
-            "dataset.protocol=offical",
+            "dataset.duplicates=sometimes",
             "augment.flip=1",
             "backbone.dropout=-0.1",
             "compute.device=tpu",
@@ -124,7 +143,7 @@ def test_every_problem_is_listed_at_once(composed):
         "recipe.batchsize",
         "recipe.batch_size",
         "dataset.val_fraction",
-        "dataset.protocol",
+        "dataset.duplicates",
         "augment.flip",
         "backbone.dropout",
         "compute.device",
@@ -174,9 +193,23 @@ def test_a_key_like_nothing_known_lists_the_known_ones(composed):
         ("dataset.val_fraction=0", "dataset.val_fraction", "must lie in 0.01..0.5"),
         ("recipe.label_smoothing=1", "recipe.label_smoothing", "must lie in"),
         ("seed=-1", "seed", "must lie in"),
-        ("dataset.protocol=offical", "dataset.protocol", "must be one of official, carved; got 'offical'"),
+        ("dataset.protocol=offical", "dataset.protocol", "official, carved, fraction20, mixed; got 'offical'"),
+        (
+            "dataset.duplicates=drop",
+            "dataset.duplicates",
+            "must be one of keep, drop_train_twins, drop_all; got 'drop'",
+        ),
+        ("dataset.targets=soft", "dataset.targets", "majority, probability, cross_entropy, multi_target; got 'soft'"),
+        ("dataset.taxonomy=ekman", "dataset.taxonomy", "must be one of fer2013, ferplus8"),
+        ("dataset.label_order=abc", "dataset.label_order", "alphabetical7; got 'abc'"),
+        ("dataset.folds=101", "dataset.folds", "must lie in 0..100, got 101"),
+        ("preparation.margin=1.5", "preparation.margin", "must lie in 0..1, got 1.5"),
+        ("preparation.align=1", "preparation.align", "must be true or false, got 1"),
+        ("preparation.class_weights=balanced", "preparation.class_weights", "inverse_frequency, effective_number"),
+        ("recipe.balance=true", "recipe.balance", "must be a text"),
+        ("recipe.balance=weight", "recipe.balance", "must be one of none, weights, sampling; got 'weight'"),
         ("preparation.encoding=webp", "preparation.encoding", "must be one of png, jpeg, raw, float32; got 'webp'"),
-        ("dataset.layout=affectnet", "dataset.layout", "must be one of"),
+        ("dataset.layout=affectnet", "dataset.layout", "'affectnet' cannot be drawn; known: fer2013-csv"),
         ("recipe.phases.0.optimizer=lion", "recipe.phases[0].optimizer", "sgd, adam, adamw"),
         ("recipe.phases.0.epochs=0", "recipe.phases[0].epochs", "must lie in 1..10000"),
     ],
@@ -203,6 +236,8 @@ def test_a_wrong_value_names_what_is_allowed_and_what_was_given(composed, overri
         "preparation.max_rejected=1",
         "preparation.max_rejected=0",
         "preparation.encoding=null",
+        "preparation.margin=0",
+        "dataset.folds=0",
         "study=2024",
     ],
 )

@@ -1,11 +1,12 @@
-"""A source's signature notices every change of its files, and only that."""
+"""A source's signature notices every change of its files, and only that; tables of rows have one schema."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from ferlab.datasets.listing import Source
+from ferlab.datasets.listing import ROW_SCHEMA, Source, row_table
+from ferlab.errors import UserError
 
 
 @pytest.fixture
@@ -74,3 +75,48 @@ def test_a_single_file_can_be_the_source(root):
     before = source.signature()
     (root / "readme.txt").write_text("changed")
     assert source.signature() != before
+
+
+def test_the_votes_and_the_archive_that_belong_to_a_source_count_as_its_files(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    seen = set()
+    for name in ("votes", "archive"):
+        (other / name).write_bytes(b"x")
+        source = Source("folder", root, (root / "train",), **{name: other / name})
+        seen.add(source.signature())
+        (other / name).write_bytes(b"changed")
+        seen.add(source.signature())
+    assert len(seen) == 4
+    assert signature(root) not in seen
+
+
+def test_a_link_to_a_folder_above_is_entered_once(root):
+    (root / "train" / "loop").symlink_to(root / "train")
+    first = signature(root)
+    assert signature(root) == first
+
+
+# --- tables of rows
+
+
+def test_a_table_of_rows_has_every_column_and_null_where_nothing_was_given():
+    table = row_table(["a", "b"], ["Training", "val"], [3, -1], votes=[[1, 2], None])
+    assert table.schema == ROW_SCHEMA
+    assert table.to_pylist()[1] == dict.fromkeys(ROW_SCHEMA.names) | {"id": "b", "part": "val", "label": -1}
+    assert table["votes"].to_pylist() == [[1, 2], None]
+
+
+def test_a_table_of_no_rows_keeps_the_schema():
+    assert row_table([], [], []).schema == ROW_SCHEMA
+
+
+def test_a_column_that_rows_do_not_have_is_a_type_error():
+    with pytest.raises(TypeError, match="no such columns: split"):
+        row_table(["a"], ["Training"], [0], split=["train"])
+
+
+def test_an_unreadable_folder_is_one_line_that_names_it(unprivileged):
+    (unprivileged / "train" / "happy").mkdir(parents=True)
+    (unprivileged / "train" / "happy").chmod(0)
+    with pytest.raises(UserError, match=r"train/happy: cannot be read \(Permission denied\)"):
+        Source("folder", unprivileged, (unprivileged / "train",)).signature()

@@ -1,11 +1,11 @@
-"""Carving: exact shares of each class, twins on one side, and nothing but ids and seed decides."""
+"""Carving and folds: exact shares of each class, groups on one side, and nothing but ids and seed decides."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from ferlab.datasets.splits import carve_validation
+from ferlab.datasets.splits import carve_validation, fold_numbers, joined_groups
 
 COUNTS = {0: 400, 1: 37, 2: 3, 3: 715}
 
@@ -56,19 +56,6 @@ def test_a_group_larger_than_the_room_stays_in_training():
     assert chosen.tolist() == [False] * 19 + [True]
 
 
-def test_twins_with_conflicting_labels_stay_in_training():
-    ids, labels = population()
-    groups = alone(ids)
-    first = {label: labels.index(label) for label in COUNTS}
-    pairs = [(first[0], first[1]), (first[2], first[3])]
-    for number, pair in enumerate(pairs):
-        for i in pair:
-            groups[i] = f"conflict {number}"
-    for seed in range(20):
-        chosen = carve_validation(ids, labels, groups, 0.5, seed)
-        assert not chosen[[i for pair in pairs for i in pair]].any()
-
-
 def test_the_order_of_the_input_does_not_matter():
     ids, labels = population()
     groups: list[object] = [f"photo {i // 2}" if labels[i] == labels[i - 1] else sample for i, sample in enumerate(ids)]
@@ -96,3 +83,94 @@ def test_a_sample_that_is_added_moves_few_others():
 
 def test_nothing_to_carve_gives_nothing():
     assert carve_validation([], [], [], 0.1, 0).shape == (0,)
+
+
+def test_what_is_barred_stays_in_training_with_its_whole_group():
+    ids, labels = population()
+    groups = [f"group {i // 3}" if i < 300 else sample for i, sample in enumerate(ids)]
+    barred = np.zeros(len(ids), dtype=bool)
+    barred[:90:3] = True
+    for seed in range(10):
+        chosen = carve_validation(ids, labels, groups, 0.5, seed, barred)
+        assert not chosen[:90].any()
+        assert chosen[90:].any()
+
+
+# --- groups
+
+
+def test_samples_that_share_any_key_are_in_one_group_however_long_the_chain():
+    # photo a - twin 1 - photo b - twin 2: all of 0..4 hang together
+    photos = ["a", "a", "b", "b", None, "c", None, None]
+    twins = [None, "1", "1", "2", "2", "3", None, "4"]
+    groups = joined_groups(photos, twins).tolist()
+    assert len(set(groups[:5])) == 1
+    assert len(set(groups)) == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_the_connected_components_of_a_slow_search(seed):
+    rng = np.random.default_rng(seed)
+    keys = [[None if rng.random() < 0.3 else int(rng.integers(60)) for _ in range(80)] for _ in range(2)]
+    slow = list(range(80))
+    for _ in range(80):
+        for i in range(80):
+            for j in range(80):
+                if any(column[i] is not None and column[i] == column[j] for column in keys):
+                    slow[i] = slow[j] = min(slow[i], slow[j])
+    found = joined_groups(*keys).tolist()
+    assert len(set(found)) == len(set(slow)) == len(set(zip(found, slow, strict=True)))
+    assert len(set(found)) > 5
+
+
+# --- folds
+
+
+def twins_of(ids: list[str], labels: list[int]) -> list[object]:
+    """Every tenth sample in a group with the two after it, whatever their classes."""
+    groups = alone(ids)
+    for i in range(0, len(ids) - 2, 10):
+        groups[i : i + 3] = [f"twins {i}"] * 3
+    return groups
+
+
+@pytest.mark.parametrize("folds", [2, 5, 10])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_fold_has_its_share_of_each_class(folds, seed):
+    ids, labels = population()
+    numbers = fold_numbers(ids, labels, alone(ids), folds, seed)
+    assert set(numbers.tolist()) == set(range(folds))
+    for label, count in COUNTS.items():
+        taken = np.bincount(numbers[np.array(labels) == label], minlength=folds)
+        assert taken.sum() == count
+        assert taken.max() - taken.min() <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_whole_in_folds_and_shares_stay_close(seed):
+    ids, labels = population(seed)
+    groups = twins_of(ids, labels)
+    numbers = fold_numbers(ids, labels, groups, 5, seed)
+    folds_of: dict[object, set[int]] = {}
+    for group, fold in zip(groups, numbers.tolist(), strict=True):
+        folds_of.setdefault(group, set()).add(fold)
+    assert all(len(found) == 1 for found in folds_of.values())
+    for label, count in COUNTS.items():
+        taken = np.bincount(numbers[np.array(labels) == label], minlength=5)
+        assert taken.max() - taken.min() <= max(3, 0.05 * count)
+
+
+def test_folds_do_not_depend_on_the_order_of_the_input():
+    ids, labels = population()
+    groups = twins_of(ids, labels)
+    first = dict(zip(ids, fold_numbers(ids, labels, groups, 5, 3).tolist(), strict=True))
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(ids)).tolist()
+        again = fold_numbers([ids[i] for i in order], [labels[i] for i in order], [groups[i] for i in order], 5, 3)
+        assert dict(zip([ids[i] for i in order], again.tolist(), strict=True)) == first
+
+
+def test_another_seed_deals_other_folds():
+    ids, labels = population()
+    first, second = (fold_numbers(ids, labels, alone(ids), 5, seed) for seed in (0, 1))
+    assert 0.1 < (first == second).mean() < 0.3

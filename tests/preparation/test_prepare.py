@@ -20,10 +20,11 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
+from ferlab.manifest import MANIFEST_NAME, Manifest, Opening, load_complete
 from ferlab.preparation.prepare import Prepared, prepared_folder
-from ferlab.records.load import load_split
+from ferlab.records.load import load_split, read_samples
 
+OPENING = Opening("run", 1)
 NAMES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
 
@@ -81,12 +82,14 @@ def test_tensorflow_finds_every_face_of_the_csv_once_with_its_label(prepared, ro
 def test_our_reader_gives_the_same_splits(prepared, rows):
     ids: set[str] = set()
     for split, usage in (("train", "Training"), ("validation", "Training"), ("test", "PublicTest")):
-        arrays = load_split(prepared.folder, prepared.manifest, split)
-        assert {rows[int(i)][2] for i in arrays.ids} == {usage}
-        np.testing.assert_array_equal(arrays.images[:, :, :, 0], np.stack([rows[int(i)][1] for i in arrays.ids]))
-        assert arrays.labels.tolist() == [rows[int(i)][0] for i in arrays.ids]
-        assert not ids & set(arrays.ids)
-        ids |= set(arrays.ids)
+        found = list(read_samples(prepared.folder, prepared.manifest, split, OPENING))
+        for sample in found:
+            label, pixels, true_usage = rows[int(sample.id)]
+            assert (sample.label, true_usage) == (label, usage)
+            np.testing.assert_array_equal(sample.pixels[:, :, 0], pixels)
+        assert not ids & {sample.id for sample in found}
+        ids |= {sample.id for sample in found}
+    assert len(ids) == prepared.manifest.total
 
 
 def test_the_manifest_describes_every_file_in_the_folder(prepared):
@@ -102,6 +105,19 @@ def test_the_class_weights_are_the_balanced_ones_of_the_training_split(prepared)
     labels = load_split(prepared.folder, prepared.manifest, "train").labels
     expected = compute_class_weight("balanced", classes=np.arange(7), y=labels)
     assert [prepared.manifest.class_weights[name] for name in NAMES] == pytest.approx(list(expected))
+    assert prepared.manifest.weighting == "inverse_frequency"
+
+
+def test_tensorflow_finds_the_weight_of_its_class_in_every_record(prepared, tf):
+    weights = np.float32([prepared.manifest.class_weights[name] for name in prepared.manifest.classes])
+    assert len(set(weights.tolist())) > 4
+    spec = {"label": tf.io.FixedLenFeature([], tf.int64), "weight": tf.io.FixedLenFeature([], tf.float32)}
+    files = [str(prepared.folder / shard.name) for shard in prepared.manifest.shards]
+    seen = 0
+    for batch in tf.data.TFRecordDataset(files).batch(100).map(lambda m: tf.io.parse_example(m, spec)):
+        np.testing.assert_array_equal(batch["weight"], weights[batch["label"].numpy()])
+        seen += len(batch["label"])
+    assert seen == prepared.manifest.total
 
 
 def test_the_manifest_says_protocol_taxonomy_and_class_order(prepared):
@@ -127,10 +143,11 @@ def test_other_settings_live_in_another_folder(synthetic_csv, tmp_path, make_req
         prepared_folder(tmp_path, make_request(synthetic_csv, **changes))
         for changes in (
             {}, {"protocol": "official"}, {"encoding": "raw"}, {"size_px": 32}, {"val_fraction": 0.2},
-            {"split_seed": 1}, {"dataset": "fer2013"},
+            {"split_seed": 1}, {"dataset": "fer2013"}, {"duplicates": "drop_all"}, {"weighting": "capped"},
+            {"margin": 0.1}, {"align": True}, {"targets": "multi_target"},
         )
     }  # fmt: skip
-    assert len(folders) == 7
+    assert len(folders) == 12
 
 
 def copy_of(source: Path, target: Path) -> Path:
@@ -211,7 +228,7 @@ def test_unusable_images_are_counted_with_reasons_and_the_rest_is_prepared(
     assert reasons == {
         "1.jpg": "cut JPEG file",
         "2.jpg": "empty file",
-        "3.jpg": "not a readable image",
+        "3.jpg": "not a JPEG, PNG, BMP or TIFF image",
         "4.jpg": "annotation 4_exp.npy is missing",
     }
     assert made.manifest.total == 116
@@ -262,16 +279,21 @@ def test_a_failure_at_the_last_moment_leaves_nothing_that_counts_as_prepared(
 PREPARE = """
 import json, sys
 from pathlib import Path
-from ferlab.datasets.catalog import LAYOUTS
+from ferlab.datasets.catalog import FAMILIES, LAYOUTS, taxonomies_of
+from ferlab.datasets.listing import Reading
+from ferlab.datasets.splits import Split
+from ferlab.emotions import TAXONOMIES
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Request, prepare
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
 root, out, name, *settings = sys.argv[1:]
-layout = LAYOUTS[name]
+family = FAMILIES[LAYOUTS[name]]
 size_px, colour, encoding = settings
 request = Request(
-    "synthetic", layout, layout.locate(Path(root)), "carved", 0.1, 0, ImageSettings(int(size_px), colour, encoding)
+    "synthetic", family, family.locate(Path(root), Path(out) / "unpacked"),
+    Reading(TAXONOMIES[taxonomies_of("synthetic", name)[0]]), Split("carved", 0.1, 0),
+    ImageSettings(int(size_px), colour, encoding)
 )
 print("started", flush=True)
 try:
@@ -364,9 +386,10 @@ def test_two_thousand_real_rows_are_prepared_pixel_for_pixel(real_faces, tmp_pat
     made = run_prepare(make_request(tmp_path / "csv", dataset="fer2013"), tmp_path / "out")
     with (tmp_path / "csv" / "fer2013.csv").open(newline="") as file:
         source = list(csv.DictReader(file))
-    arrays = load_split(made.folder, made.manifest, "test")
-    assert Counter(arrays.labels.tolist()) == Counter(
+    samples = list(read_samples(made.folder, made.manifest, "test", OPENING))
+    assert Counter(sample.label for sample in samples) == Counter(
         int(row["emotion"]) for row in source if row["Usage"] == "PublicTest"
     )
-    for sample_id, image in zip(arrays.ids, arrays.images, strict=True):
-        np.testing.assert_array_equal(image.ravel(), np.array(source[int(sample_id)]["pixels"].split(), np.uint8))
+    for sample in samples:
+        pixels = np.array(source[int(sample.id)]["pixels"].split(), np.uint8)
+        np.testing.assert_array_equal(sample.pixels.ravel(), pixels)

@@ -8,18 +8,24 @@ import pytest
 
 from ferlab.errors import UserError
 from ferlab.imaging.codec import encode
-from ferlab.manifest import Manifest, Shard
+from ferlab.manifest import Manifest, Opening, SealedSplitError, Shard
 from ferlab.records.example import encode_example
 from ferlab.records.load import load_split, read_samples, split_bytes
 from ferlab.records.tfrecord import ShardWriter, read_records
 
 SIZE, PER_SHARD = 16, 5
 Stored = tuple[Path, Manifest, np.ndarray]
+CLASSES = tuple("abcdefg")
+OPENING = Opening("run", 1)
+
+
+def votes_of(i: int) -> list[int]:
+    return [(i * k) % 4 for k in range(1, 8)]
 
 
 @pytest.fixture
 def store(tmp_path) -> Callable[..., Stored]:
-    def make(encoding: str = "png", colour: str = "gray") -> Stored:
+    def make(encoding: str = "png", colour: str = "gray", annotated: bool = False) -> Stored:
         channels = 1 if colour == "gray" else 3
         images = np.random.default_rng(0).integers(0, 256, (2 * PER_SHARD, SIZE, SIZE, channels), dtype=np.uint8)
         shards = []
@@ -27,13 +33,17 @@ def store(tmp_path) -> Callable[..., Stored]:
             with ShardWriter(tmp_path / f"train-{number}") as writer:
                 for i in range(number * PER_SHARD, (number + 1) * PER_SHARD):
                     stored = encode(images[i].squeeze(), encoding)
-                    writer.write(encode_example({"id": f"face {i}".encode(), "image": stored, "label": [i % 7]}))
+                    row = {"id": f"face {i}".encode(), "image": stored, "label": [i % 7]}
+                    if annotated:
+                        row |= {"votes": votes_of(i), "twin": [int(i % 3 == 0)]}
+                    writer.write(encode_example(row))
             shards.append(Shard(f"train-{number}", "train", PER_SHARD, writer.bytes, writer.sha256))
         shards.append(Shard("test-0", "test", 0, 0, ""))
         manifest = Manifest(
-            dataset="d", protocol="d/p", taxonomy="fer2013", classes=("a",), size_px=SIZE, colour=colour,
-            encoding=encoding, counts={}, class_weights={}, shards=tuple(shards), rejected=(), excluded={}, digest="",
-            request_key="", code_version="",
+            dataset="d", protocol="d/p", taxonomy="fer2013", classes=CLASSES, size_px=SIZE, colour=colour,
+            encoding=encoding, margin=0.0, align=False, targets="majority", has_votes=annotated, weighting="none",
+            counts={}, class_weights={}, shards=tuple(shards), rejected=(), excluded={}, policy={}, twins=None,
+            digest="", request_key="", code_version="",
         )  # fmt: skip
         return tmp_path, manifest, images
 
@@ -50,6 +60,7 @@ def test_arrays_hold_every_sample_in_the_order_of_the_shards(store, encoding, co
     assert arrays.labels.tolist() == [i % 7 for i in range(10)]
     assert arrays.ids == tuple(f"face {i}" for i in range(10))
     assert arrays.images.nbytes == split_bytes(manifest, "train")
+    assert arrays.votes.shape == (10, 0)
 
 
 def test_samples_come_one_by_one_with_the_same_content(store):
@@ -59,11 +70,41 @@ def test_samples_come_one_by_one_with_the_same_content(store):
     np.testing.assert_array_equal(np.stack([sample.pixels for sample in samples]), images)
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_an_empty_split_is_a_user_error_that_names_it(store, split):
+def test_votes_and_twins_come_back_where_they_were_stored(store):
+    folder, manifest, _ = store(annotated=True)
+    samples = list(read_samples(folder, manifest, "train"))
+    assert [list(sample.votes) for sample in samples] == [votes_of(i) for i in range(10)]
+    assert [sample.twin for sample in samples] == [i % 3 == 0 for i in range(10)]
+    arrays = load_split(folder, manifest, "train")
+    assert arrays.votes.dtype == np.float32
+    np.testing.assert_array_equal(arrays.votes, [votes_of(i) for i in range(10)])
+
+
+def test_what_was_not_stored_is_not_made_up(store):
+    folder, manifest, _ = store()
+    assert {(sample.votes, sample.twin) for sample in read_samples(folder, manifest, "train")} == {((), None)}
+
+
+@pytest.mark.parametrize(("split", "opening"), [("test", OPENING), ("validation", None), ("validation", OPENING)])
+def test_an_empty_split_is_a_user_error_that_names_it(store, split, opening):
     folder, manifest, _ = store()
     with pytest.raises(UserError, match=f"{split} split is empty"):
-        load_split(folder, manifest, split)
+        list(read_samples(folder, manifest, split, opening))
+
+
+def test_an_empty_validation_split_cannot_be_loaded(store):
+    folder, manifest, _ = store()
+    with pytest.raises(UserError, match="validation split is empty"):
+        load_split(folder, manifest, "validation")
+
+
+def test_the_test_split_is_sealed(store):
+    folder, manifest, _ = store()
+    with pytest.raises(SealedSplitError):
+        list(read_samples(folder, manifest, "test"))
+    for read in (load_split, lambda folder, manifest, split: split_bytes(manifest, split)):
+        with pytest.raises(SealedSplitError):
+            read(folder, manifest, "test")
 
 
 def missing(shard: Path) -> None:

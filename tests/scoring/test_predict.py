@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
+from ferlab.manifest import Opening, SealedSplitError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
-from ferlab.records.load import load_split
+from ferlab.records.load import read_samples
 from ferlab.scoring import predict
 from ferlab.scoring.predict import predict_split
+
+OPENING = Opening("run", 1)
 
 
 def network(size_px: int, channels: int, classes: int) -> Any:
@@ -32,11 +35,12 @@ def model(tf: Any) -> Any:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_predictions_equal_the_model_on_the_arrays(model: Any, prepared: Prepared, split: str) -> None:
-    found = predict_split(model, prepared.folder, prepared.manifest, split, "run")
-    arrays = load_split(prepared.folder, prepared.manifest, split)
-    assert found.ids == arrays.ids
-    np.testing.assert_array_equal(found.labels, arrays.labels)
-    expected = model.predict(arrays.images, verbose=0, batch_size=64)
+    opening = OPENING if split == "test" else None
+    found = predict_split(model, prepared.folder, prepared.manifest, split, "run", opening)
+    samples = list(read_samples(prepared.folder, prepared.manifest, split, opening))
+    assert found.ids == tuple(sample.id for sample in samples)
+    np.testing.assert_array_equal(found.labels, [sample.label for sample in samples])
+    expected = model.predict(np.stack([sample.pixels for sample in samples]), verbose=0, batch_size=64)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
     assert np.ptp(found.probabilities, axis=0).max() > 1e-4
     manifest = prepared.manifest
@@ -49,15 +53,15 @@ def test_predictions_equal_the_model_on_the_arrays(model: Any, prepared: Prepare
 
 
 def test_scoring_twice_gives_the_same_bytes(model: Any, prepared: Prepared) -> None:
-    first, second = (predict_split(model, prepared.folder, prepared.manifest, "test", "run") for _ in range(2))
+    first, second = (predict_split(model, prepared.folder, prepared.manifest, "test", "run", OPENING) for _ in range(2))
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
 
 
 def test_batches_do_not_change_the_answer(model: Any, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = predict_split(model, prepared.folder, prepared.manifest, "test", "run")
+    whole = predict_split(model, prepared.folder, prepared.manifest, "test", "run", OPENING)
     monkeypatch.setattr(predict, "BATCH", 9)
     np.testing.assert_allclose(
-        predict_split(model, prepared.folder, prepared.manifest, "test", "run").probabilities,
+        predict_split(model, prepared.folder, prepared.manifest, "test", "run", OPENING).probabilities,
         whole.probabilities,
         atol=1e-5,
     )
@@ -80,7 +84,7 @@ def test_a_model_that_does_not_fit_is_refused_with_both_shapes(
 ) -> None:
     other = network(size_px, channels, classes)
     with pytest.raises(UserError, match="run abc") as refusal:
-        predict_split(other, prepared.folder, prepared.manifest, "test", "abc")
+        predict_split(other, prepared.folder, prepared.manifest, "test", "abc", OPENING)
     assert str((size_px, size_px, channels)) in str(refusal.value)
     assert "(48, 48, 1)" in str(refusal.value)
 
@@ -89,7 +93,7 @@ def test_a_model_that_does_not_fit_is_refused_with_both_shapes(
 def test_a_damaged_shard_is_named(model: Any, prepared: Prepared, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(prepared.folder, folder)
-    shard = folder / prepared.manifest.split_shards("test")[3].name
+    shard = folder / prepared.manifest.split_shards("test", OPENING)[3].name
     data = bytearray(shard.read_bytes())
     if damage == "removed":
         shard.unlink()
@@ -99,10 +103,25 @@ def test_a_damaged_shard_is_named(model: Any, prepared: Prepared, tmp_path: Path
         data[len(data) // 2] ^= 0xFF
         shard.write_bytes(data)
     with pytest.raises(UserError, match=shard.name):
-        predict_split(model, folder, prepared.manifest, "test", "run")
+        predict_split(model, folder, prepared.manifest, "test", "run", OPENING)
 
 
 def test_an_empty_split_is_said(model: Any, prepared: Prepared) -> None:
     shards = tuple(shard for shard in prepared.manifest.shards if shard.split != "test")
     with pytest.raises(UserError, match="test split is empty"):
-        predict_split(model, prepared.folder, replace(prepared.manifest, shards=shards), "test", "run")
+        predict_split(model, prepared.folder, replace(prepared.manifest, shards=shards), "test", "run", OPENING)
+
+
+def test_the_test_split_is_sealed_also_where_the_model_fits(model: Any, prepared: Prepared) -> None:
+    with pytest.raises(SealedSplitError):
+        predict_split(model, prepared.folder, prepared.manifest, "test", "run")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_predictions_say_which_samples_are_twins(model: Any, prepared: Prepared, split: str) -> None:
+    """The drawn faces have none; an answer for each of them is a comparison of pixels all the same."""
+    found = predict_split(model, prepared.folder, prepared.manifest, split, "run", OPENING)
+    assert found.twins is not None
+    assert found.twins.dtype == bool
+    assert found.twins.sum() == prepared.manifest.twins[split] == 0
+    assert len(found.twins) == len(found)

@@ -32,7 +32,7 @@ def spec(*phases: PhaseSpec, patience: int = 0, max_epochs: int = 0, train_all: 
 
 @pytest.fixture(scope="module")
 def batches(tf: Any, prepared: Prepared) -> Batches:
-    return Batches(prepared.folder, prepared.manifest, BatchSpec(64, 0, None, 4, 1e9))
+    return Batches(prepared.folder, prepared.manifest, BatchSpec(64, 0, "none", (1.0,) * 7, 4, 1e9))
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def run(folder, stop_after, resume):
     keras.utils.set_random_seed(5)
     model = build_model(ModelSpec(backbone, manifest.classes, 48, 1, 32, "none", False, dropout, 0.25)).model
     weights = tuple(0.5 + 0.1 * i for i in range(7))
-    batches = Batches(data, manifest, BatchSpec(64, 5, weights, 3, memory))
+    batches = Batches(data, manifest, BatchSpec(64, 5, "weights", weights, 3, memory))
     def on_epoch(row):
         if row.epoch == stop_after:
             raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import SplitArrays, load_split
 from ferlab.training.inputs import Batches, BatchSpec
 
-SPEC = BatchSpec(batch_size=50, seed=3, class_weights=None, max_steps=0, memory_bytes=1e9)
+SPEC = BatchSpec(batch_size=50, seed=3, balance="none", class_weights=(1.0,) * 7, max_steps=0, memory_bytes=1e9)
 MODES = {"memory": 1e9, "shards": 0}
 
 
@@ -106,13 +106,16 @@ def test_both_modes_see_the_same_samples(prepared: Prepared, train: SplitArrays,
 @pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
 def test_each_sample_carries_the_weight_of_its_class(prepared: Prepared, memory_bytes: float) -> None:
     weights = tuple(0.5 + 0.25 * i for i in range(7))
-    spec = replace(SPEC, class_weights=weights, memory_bytes=memory_bytes)
+    spec = replace(SPEC, balance="weights", class_weights=weights, memory_bytes=memory_bytes)
     for _, targets, sample_weights in Batches(prepared.folder, prepared.manifest, spec).training(0, 1, unchanged):
         assert targets.dtype == sample_weights.dtype == np.float32
         np.testing.assert_array_equal(sample_weights, np.float32(weights)[targets.numpy().argmax(axis=1)])
 
 
-def test_without_class_weights_there_are_none(batches: Batches) -> None:
+@pytest.mark.parametrize("balance", ["none", "sampling"])
+def test_without_class_weights_there_are_none(prepared: Prepared, balance: str) -> None:
+    spec = replace(SPEC, balance=balance, class_weights=tuple(0.5 + 0.25 * i for i in range(7)))
+    batches = Batches(prepared.folder, prepared.manifest, spec)
     assert len(next(iter(batches.training(0, 1, unchanged)))) == 2
 
 

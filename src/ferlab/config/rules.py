@@ -42,7 +42,8 @@ class Facts:
 
     def family(self, dataset: Dataset) -> FamilyFacts | None:
         """Of a dataset, or of the layout in which synthetic faces are drawn; None when there is none of that name."""
-        name = self.datasets.get(dataset.name) or self.drawn.get(dataset.layout or "")
+        drawn = dataset.name == "synthetic"
+        name = self.drawn.get(dataset.layout or "") if drawn else self.datasets.get(dataset.name)
         return self.families[name] if name else None
 
 
@@ -83,7 +84,7 @@ def dataset_known(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
             f"{dataset.name} is drawn in {', '.join(family.drawn)}; files are recognised by themselves",
         )
     if dataset.protocol not in family.protocols:
-        yield "dataset.protocol", f"{dataset.name} has {', '.join(family.protocols)}"
+        yield "dataset.protocol", f"{dataset.name} has {', '.join(family.protocols)}; got {dataset.protocol!r}"
     elif dataset.folds and family.protocols[dataset.protocol].select is not None:
         yield "dataset.folds", f"protocol {dataset.protocol} has a validation split of its own; folds need carved"
     if dataset.fold >= max(dataset.folds, 1):
@@ -92,7 +93,7 @@ def dataset_known(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
         yield "dataset.folds", "one fold leaves nothing to train on; use 2 or more, or 0 for none"
     known = facts.taxonomies.get(dataset.name, ())
     if dataset.taxonomy and known and dataset.taxonomy not in known:
-        yield "dataset.taxonomy", f"{dataset.name} is read with {', '.join(known)}"
+        yield "dataset.taxonomy", f"{dataset.name} is read with {', '.join(known)}; got {dataset.taxonomy!r}"
     if not family.votes_name and (dataset.votes or dataset.targets != "majority"):
         yield "dataset.targets", f"{dataset.name} has no votes; only ferplus has"
 

@@ -3,6 +3,7 @@
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def _locate(root: Path, cache: Path, locate: Callable[[Path], Source], depth: in
     try:
         return locate(root)
     except UserError as reason:
-        archives = sorted(path for path in root.iterdir() if is_archive(path)) if root.is_dir() and depth else []
+        readable = depth and root.is_dir() and os.access(root, os.R_OK | os.X_OK)
+        archives = sorted(path for path in root.iterdir() if is_archive(path)) if readable else []
         for archive in archives:
             try:
                 return _locate(archive, cache, locate, depth)
@@ -83,7 +85,7 @@ def _unpack(archive: Path, folder: Path, packed_bytes: int) -> None:
                 members = content.getmembers()
                 _refuse_bomb(archive, sum(member.size for member in members), packed_bytes)
                 content.extractall(folder, members, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         message = f"{archive}: cannot be unpacked ({str(error).splitlines()[0] if str(error) else 'damaged'})."
         raise UserError(message) from error
 

@@ -57,14 +57,14 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
     try:
         table = csv.read_csv(path)
         table = table.rename_columns([name.strip() for name in table.column_names])
-        votes = np.column_stack([table[name].to_numpy().astype(np.int64) for name in COLUMNS])
+        votes = np.column_stack([table[name].cast(pa.int64()).fill_null(-1).to_numpy() for name in COLUMNS])
         usages = [str(usage).strip() for usage in table["Usage"].to_pylist()]
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0][:120]
         message = f"{path}: not a file of FERPlus votes ({reason}). Get {VOTES_NAME} of microsoft/FERPlus."
         raise UserError(message) from error
     if (votes < 0).any():
-        message = f"{path}: row {int(np.argmax((votes < 0).any(axis=1))) + 1} has a negative number of votes."
+        message = f"{path}: row {int(np.argmax((votes < 0).any(axis=1))) + 1} has a negative number of votes, or none."
         raise UserError(message)
     return votes, usages
 

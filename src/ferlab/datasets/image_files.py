@@ -6,7 +6,7 @@ from pathlib import Path
 from ferlab.errors import UserError
 from ferlab.imaging.codec import IMAGE_SUFFIXES
 
-LEFT_BY_DESKTOPS = frozenset({"thumbs.db", "desktop.ini"})
+LEFT_BY_DESKTOPS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 NOT_AN_IMAGE = "not an image file"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ferlab.datasets.image_files import entries_of
 from ferlab.emotions import Taxonomy
 from ferlab.manifest import Rejection
 
@@ -55,7 +56,7 @@ class Source:
     def signature(self) -> str:
         """SHA-256 over names, sizes and modification times of all files: changes when any file does."""
         digest = hashlib.sha256(self.layout.encode())
-        for entry in (*self.entries, *((self.votes,) if self.votes else ())):
+        for entry in filter(None, (*self.entries, self.votes, self.archive)):
             for line in _files_below(entry):
                 digest.update(f"\n{os.path.relpath(entry, self.root)}\t{line}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
@@ -126,9 +127,7 @@ def _files_below(entry: Path) -> Iterator[str]:
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        with os.scandir(entry / folder) as listing:
-            items = sorted(listing, key=lambda item: item.name)
-        for item in items:
+        for item in entries_of(entry / folder):
             name = f"{folder}{item.name}"
             if item.is_dir():
                 folders.append(f"{name}/")

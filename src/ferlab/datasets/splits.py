@@ -179,7 +179,7 @@ def carve_validation(
     class is filled with groups in the order of a hash of ids and seed, so the result does not depend on the order of
     the input; a group that would overfill any of its classes is passed over, so a class gets less, never more.
     """
-    labels = np.asarray(labels)
+    labels = np.asarray(labels, dtype=np.int64)
     room = np.rint(fraction * np.bincount(labels)).astype(np.int64)
     chosen = np.zeros(len(ids), dtype=bool)
     barred = chosen.copy() if barred is None else barred

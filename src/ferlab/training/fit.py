@@ -65,6 +65,7 @@ def fit(
     """
     progress, interrupted = Progress(), None
     if resume:
+        loss_of(batches.manifest.targets, spec.label_smoothing)  # Keras must know it to load a checkpoint
         interrupted, progress = checkpoints.load()
         model.set_weights(interrupted.get_weights())
     validation = batches.validation()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ferlab.datasets.fer2013.folders import find_folders, read_folders
 from ferlab.datasets.fer2013.tables import read_challenge, read_table
+from ferlab.datasets.image_files import entries_of, is_folder
 from ferlab.datasets.listing import Reading, Rows, Source
 from ferlab.errors import UserError
 
@@ -19,7 +20,7 @@ def locate(root: Path) -> Source:
     if not root.is_dir():
         message = f"dataset.root={root}: no such folder. Point it at the folder that holds {TABLES[0]}."
         raise UserError(message)
-    inner = sorted(path for path in root.iterdir() if path.is_dir())
+    inner = [Path(entry.path) for entry in entries_of(root) if is_folder(entry)]
     for folder in (root, *(inner if len(inner) == 1 else ())):
         source = _recognise(folder)
         if source:

@@ -108,9 +108,9 @@ def _parse(path: Path, wanted: Sequence[str]) -> pa.Table:
         )
         raise UserError(message)
     table = table.rename_columns([name.strip().lower() for name in table.column_names])
-    missing = [name for name in wanted if name not in table.column_names]
+    missing = [name for name in wanted if table.column_names.count(name) != 1]
     if missing:
-        message = f"{path}: no column {', '.join(missing)}. Expected {', '.join(wanted)}."
+        message = f"{path}: no column {', '.join(missing)}, or more than one. Expected {', '.join(wanted)}."
         raise UserError(message)
     return table
 
@@ -130,7 +130,7 @@ def _label(text: str | None, path: Path, number: int, taxonomy: Taxonomy) -> int
 def _pixels(text: str | None) -> bytes | str:
     """Row-major gray bytes of a square image, or the reason why the text is none."""
     try:
-        values = np.fromstring(text or "", dtype=np.int64, sep=" ")
+        values = np.fromstring((text or "").strip(), dtype=np.int64, sep=" ")
     except ValueError:
         return "pixels are not whole numbers"
     side = round(len(values) ** 0.5)

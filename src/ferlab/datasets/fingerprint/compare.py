@@ -43,8 +43,9 @@ class Fingerprint:
 
 
 def identify(copy: Copy, signatures: list[Signature]) -> Fingerprint:
-    """Compare with every signature and keep the one that fits best; ``unknown`` when there is none."""
-    outcomes = [compare(copy, signature) for signature in signatures]
+    """Compare with the signatures of the copy's layout, else with all, and keep the one that fits best."""
+    of_layout = [signature for signature in signatures if signature.name == copy.source.layout]
+    outcomes = [compare(copy, signature) for signature in of_layout or signatures]
     if not outcomes:
         return Fingerprint(UNKNOWN, "", ["no signature of a release to compare with"])
     return min(outcomes, key=lambda outcome: (outcome.verdict == UNKNOWN, len(outcome.alarms)))
@@ -96,6 +97,8 @@ def _count_alarms(copy: Copy, signature: Signature, result: Fingerprint) -> Iter
         if surplus and present > wanted:
             listed = ", ".join(f"{c} {there[c]:,} of {expected[c]:,}" for c in surplus)
             yield AUGMENTED, f"{name}: more images than the release has ({listed}): augmented or mixed with others"
+        elif present < LEAST_FOUND * wanted and not signature.knows_pixels:
+            yield UNKNOWN, f"{name}: {present:,} images, {signature.title} has {wanted:,}: this is not that release"
         elif present < wanted:
             yield SUBSET, f"{name}: {present:,} of {wanted:,} images, {1 - present / wanted:.1%} are missing"
         elif there != expected:
@@ -162,7 +165,8 @@ def _altered(
         return
     contrast = np.log(copy.scan.contrasts[rows] / sample.contrasts[sure].astype(np.float32))
     sharpness = copy.scan.sharpness[rows] / sample.sharpness[sure].astype(np.float32)
-    shift, ratio = float(np.median(np.abs(contrast))), float(np.median(sharpness))
+    # edges fade with contrast: only what they lose beyond it is blur
+    shift, ratio = float(np.median(np.abs(contrast))), float(np.median(sharpness / np.exp(contrast)))
     result.evidence["parts"][name] |= {"contrast_change": shift, "sharpness_ratio": ratio}
     if shift > CONTRAST_CHANGE and not ratio < SHARPNESS_RANGE[0]:
         direction = "more" if np.median(contrast) > 0 else "less"
@@ -187,8 +191,8 @@ def _relabelled(
         labels = copy.labels[found.row]
         usable = found.sure & (labels >= 0)
         np.add.at(table, (sample.labels[usable], labels[usable]), 1)
-    total = max(int(table.sum()), 1)
-    share = 1 - np.trace(table) / total
+    total = int(table.sum())
+    share = 1 - np.trace(table) / total if total else 0.0
     result.evidence["other_label"] = float(share)
     if share <= MOST_RELABELLED:
         return
@@ -251,7 +255,7 @@ def _say_what_is_known(copy: Copy, signature: Signature, matches: dict[str, Matc
         result.known.append("pixels were encoded anew (JPEG); contrast and sharpness are those of the release")
     if MIXED in copy.counts and PUBLIC_TEST in signature.parts:
         result.known.append(f"{PUBLIC_TEST} and {PRIVATE_TEST} cannot be told apart: file names lost their prefix")
-    if not matches:
+    if result.verdict == OFFICIAL_COUNTS:
         result.known.append("counts agree with the release; ferlab knows no pixels of it")
 
 

@@ -1,0 +1,166 @@
+"""``evaluate`` scores once more without the images that were also trained on, and writes down every opening."""
+
+import csv
+import io
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ferlab.commands.evaluate import OPENINGS, run
+from ferlab.commands.launch import Context
+from ferlab.config.schema import Compute, EvaluateConfig, Evaluation
+from ferlab.errors import UserError
+from ferlab.manifest import Opening
+from ferlab.models.build import ModelSpec, build_model
+from ferlab.predictions import Predictions
+from ferlab.preparation.prepare import Prepared
+from ferlab.records.load import read_samples
+from ferlab.tracking.records import find_run
+
+REPEATED = 9
+COMPUTE = Compute("local")
+
+
+@pytest.fixture(scope="module")
+def with_twins(
+    synthetic_csv: Path, tmp_path_factory: pytest.TempPathFactory, make_request: Any, run_prepare: Any
+) -> Prepared:
+    """100 Training and 40 PublicTest rows; the first nine of PublicTest have the pixels and label of a Training row."""
+    root = tmp_path_factory.mktemp("with-twins") / "csv"
+    root.mkdir()
+    with (synthetic_csv / "fer2013.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    training = [row for row in rows if row["Usage"] == "Training"][:100]
+    test = [row for row in rows if row["Usage"] == "PublicTest"][:40]
+    for place in range(REPEATED):
+        test[place] = training[7 * place] | {"Usage": "PublicTest"}
+    with (root / "fer2013.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["emotion", "pixels", "Usage"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*training, *test])
+    return run_prepare(make_request(root), root.parent / "out")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home with one recorded model and the data it was trained on."""
+
+    context: Context
+    prepared: Prepared
+    run_id: str
+    model: Any
+    printed: io.StringIO
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        return run(EvaluateConfig(None, self.run_id, split, Evaluation(100, 0), COMPUTE), self.context)
+
+    def openings(self) -> str | None:
+        return find_run(self.run_id).tags.get(OPENINGS)
+
+
+@pytest.fixture
+def place(tf: Any, home: Path) -> Any:
+    """``place(prepared)`` gives a ``Place`` with an untrained model on a copy of ``prepared``."""
+    import keras
+
+    def make(prepared: Prepared) -> Place:
+        shutil.copytree(prepared.folder, home / "prepared" / prepared.folder.name)
+        keras.utils.set_random_seed(1)
+        classes = prepared.manifest.classes
+        model = build_model(ModelSpec("seq1", classes, 48, 1, 32, "none", False, 0.0, 0.25)).model
+        printed = io.StringIO()
+        context = Context("evaluate", home, {})
+        context.terminal.console = Console(file=printed, width=200)
+        with context.store.run("train", "study", "seq1") as recorded:
+            recorded.log_dataset(prepared.manifest, prepared.folder, "train")
+            recorded.log_model(model, np.zeros((2, 48, 48, 1), np.uint8), {"classes": list(classes)})
+        return Place(context, prepared, recorded.id, model, printed)
+
+    return make
+
+
+def answers(place: Place, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the model is right (n,) and whether the sample is a twin (n,), from pixels and labels alone."""
+
+    def read(name: str) -> list[Any]:
+        return list(read_samples(place.prepared.folder, place.prepared.manifest, name, Opening("", 0)))
+
+    samples = read(split)
+    images = np.stack([sample.pixels for sample in samples])
+    right = place.model.predict(images, verbose=0).argmax(axis=1) == [sample.label for sample in samples]
+    carved_from = {sample.pixels.tobytes() for name in ("train", "validation") for sample in read(name)}
+    return right, np.array([sample.pixels.tobytes() in carved_from for sample in samples])
+
+
+def test_twins_are_scored_with_and_without(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    result = here.evaluate()
+    right, twin = answers(here, "test")
+    assert (twin.sum(), len(twin)) == (REPEATED, 40)
+    assert right[twin].mean() != right[~twin].mean(), "the two scores could not differ"
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert result["twin_free"]["n"] == 40 - REPEATED
+    assert result["twin_free"]["metrics"]["accuracy"]["value"] == pytest.approx(right[~twin].mean())
+    assert set(result["twin_free"]["metrics"]) == set(result["metrics"])
+    recorded = find_run(result["run_id"])
+    assert recorded.metrics["test_accuracy"] == pytest.approx(right.mean())
+    assert recorded.metrics["test_twin_free_accuracy"] == pytest.approx(right[~twin].mean())
+
+
+def test_predictions_of_the_run_say_which_samples_are_twins(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    stored = Predictions.load(find_run(here.evaluate()["run_id"]).artifact("predictions/test.parquet"))
+    right, twin = answers(here, "test")
+    np.testing.assert_array_equal(stored.twins, twin)
+    np.testing.assert_array_equal(stored.predicted == stored.labels, right)
+
+
+def test_a_person_reads_both_scores(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    report = Path(here.evaluate()["report"]).read_text(encoding="utf-8")
+    right, twin = answers(here, "test")
+    share = f"{100 * right[~twin].mean():.1f} ["
+    assert f"without images that equal a training image: {share}" in here.printed.getvalue()
+    assert f"9 images; accuracy without them {share}" in report
+    assert "n = 31" in report
+
+
+def test_data_without_twins_has_one_score(place: Any, prepared: Prepared) -> None:
+    here = place(prepared)
+    result = here.evaluate()
+    assert "twin_free" not in result
+    recorded = find_run(result["run_id"])
+    assert not [name for name in recorded.metrics if "twin" in name]
+    stored = Predictions.load(recorded.artifact("predictions/test.parquet"))
+    assert stored.twins is not None
+    assert not stored.twins.any()
+    assert "0 images" in Path(result["report"]).read_text(encoding="utf-8")
+    assert "equal a training image" not in here.printed.getvalue()
+
+
+def test_every_opening_is_counted_on_the_run_of_the_model(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    assert here.openings() is None
+    here.evaluate("validation")
+    assert here.openings() is None
+    assert [here.evaluate() and here.openings() for _ in range(2)] == ["1", "2"]
+    report = Path(here.evaluate()["report"]).read_text(encoding="utf-8")
+    assert re.search(r"test split was opened\W[^0-9]*3\b", report)
+    assert here.openings() == "3"
+
+
+def test_an_opening_that_finds_damage_counts_too(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    folder = here.context.prepared_root / with_twins.folder.name
+    shard = folder / with_twins.manifest.split_shards("test", Opening("", 0))[0].name
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(UserError, match=f"{shard.name}: damaged record"):
+        here.evaluate()
+    assert here.openings() == "1"
+    here.evaluate("validation")
