@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, Opening, Rejection, SealedSplitError, Shard, load_complete
+from ferlab.manifest import MANIFEST_NAME, Manifest, Rejection, Shard, load_complete
+from ferlab.sealed import Opening, SealedSplitError
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import ferlab
-from ferlab.manifest import Opening
 from ferlab.preparation.prepare import Prepared
+from ferlab.sealed import Opening
 
 SOURCES = Path(ferlab.__file__).parent
 MODULES = {".".join(file.relative_to(SOURCES).with_suffix("").parts): file for file in SOURCES.rglob("*.py")}

@@ -7,6 +7,7 @@ from typing import Any
 
 from ferlab.errors import UserError
 from ferlab.samples import TEST
+from ferlab.sealed import Opening, SealedSplitError
 from ferlab.storage import write_text
 
 MANIFEST_NAME = "manifest.json"
@@ -16,21 +17,6 @@ COLOURS = ("gray", "rgb")
 WEIGHTINGS = ("inverse_frequency", "effective_number", "capped", "none")
 TARGETS = ("majority", "probability", "cross_entropy", "multi_target")
 """What is trained on: the label, or the annotators' votes (drawn from, as a distribution, or all that are frequent)."""
-
-
-class SealedSplitError(Exception):
-    """Code that may not see the test split has asked for it: a bug."""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Leave to read the test split, given by ``evaluate`` after it wrote on the model's run that it does.
-
-    ``run_id`` is that run, ``count`` the number of openings so far, this one included.
-    """
-
-    run_id: str
-    count: int
 
 
 @dataclass(frozen=True)
@@ -60,9 +46,10 @@ class Manifest:
     training sample of it (mean 1 over the training samples, by the scheme ``weighting``); ``has_votes``: every record
     carries the annotators' votes; ``excluded`` counts, by reason, what the protocol leaves out, ``policy`` says what
     was decided in words; ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
-    None where pixels were not compared; ``digest`` is a SHA-256 over every sample's id, split, label and source pixels,
-    over the protocol and the image settings; ``request_key`` identifies the request that made it (settings and
-    listing), cheap to compute before any image is read.
+    None where pixels were not compared; ``verdict`` says which release the copy is, ``alarms`` what is wrong with it
+    and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label and source pixels, over the protocol
+    and the image settings; ``request_key`` identifies the request that made it (settings and listing), cheap to compute
+    before any image is read.
     """
 
     dataset: str
@@ -84,6 +71,8 @@ class Manifest:
     excluded: dict[str, int]
     policy: dict[str, str]
     twins: dict[str, int] | None
+    verdict: str
+    alarms: tuple[str, ...]
     digest: str
     request_key: str
     code_version: str
@@ -140,6 +129,7 @@ class Manifest:
             data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
             data["rejected"] = tuple(Rejection(**item) for item in data["rejected"])
             data["classes"] = tuple(data["classes"])
+            data["alarms"] = tuple(data["alarms"])
             return cls(**data)
         except (KeyError, TypeError) as error:
             raise _unreadable(path, repr(error)) from error

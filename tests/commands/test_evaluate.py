@@ -16,11 +16,11 @@ from ferlab.commands.evaluate import OPENINGS, run
 from ferlab.commands.launch import Context
 from ferlab.config.schema import Compute, EvaluateConfig, Evaluation
 from ferlab.errors import UserError
-from ferlab.manifest import Opening
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
+from ferlab.sealed import Opening
 from ferlab.tracking.records import find_run
 
 REPEATED = 9

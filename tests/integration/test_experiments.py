@@ -12,8 +12,9 @@ import pytest
 
 from ferlab.config.files import config_root
 from ferlab.evaluation.metrics import score
-from ferlab.manifest import Manifest, Opening
+from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
+from ferlab.sealed import Opening
 
 from .conftest import Done, Workplace
 

@@ -20,9 +20,10 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, Opening, load_complete
+from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
 from ferlab.preparation.prepare import Prepared, prepared_folder
 from ferlab.records.load import load_split, read_samples
+from ferlab.sealed import Opening
 
 OPENING = Opening("run", 1)
 NAMES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

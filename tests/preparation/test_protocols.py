@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ferlab.manifest import Opening
 from ferlab.preparation.prepare import Prepared, Request
 from ferlab.records.load import StoredSample, read_samples
+from ferlab.sealed import Opening
 
 USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 LEAK = "training image whose pixels stand in validation or test"

@@ -8,10 +8,11 @@ import pytest
 
 from ferlab.errors import UserError
 from ferlab.imaging.codec import encode
-from ferlab.manifest import Manifest, Opening, SealedSplitError, Shard
+from ferlab.manifest import Manifest, Shard
 from ferlab.records.example import encode_example
 from ferlab.records.load import load_split, read_samples, split_bytes
 from ferlab.records.tfrecord import ShardWriter, read_records
+from ferlab.sealed import Opening, SealedSplitError
 
 SIZE, PER_SHARD = 16, 5
 Stored = tuple[Path, Manifest, np.ndarray]

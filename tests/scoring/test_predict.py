@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.manifest import Opening, SealedSplitError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
 from ferlab.scoring import predict
 from ferlab.scoring.predict import predict_split
+from ferlab.sealed import Opening, SealedSplitError
 
 OPENING = Opening("run", 1)
 

@@ -14,10 +14,11 @@ from ferlab.errors import UserError
 from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
 from ferlab.evaluation.metrics import HEADLINE, Scores, score
 from ferlab.evaluation.report import TITLES, Report, ReportedRun, render
-from ferlab.manifest import Manifest, Opening
+from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
 from ferlab.samples import TEST
 from ferlab.scoring.predict import predict_split
+from ferlab.sealed import Opening
 from ferlab.storage import exclusive
 from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run
 from ferlab.tracking.run import Run
@@ -140,6 +141,7 @@ def _facts(record: RunRecord, manifest: Manifest, split: str, openings: int) -> 
         "split": f"{split}, {sum(manifest.counts[split].values()):,} images",
         "taxonomy": f"{manifest.taxonomy}: {', '.join(manifest.classes)}",
         "dataset digest": manifest.digest,
+        "copy of the dataset": "; ".join((manifest.verdict, *manifest.alarms)),
         "model run": f"{record.id} ({record.name})",
         "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
         "parameters": f"{record.metrics.get('parameters', 0):,.0f}",

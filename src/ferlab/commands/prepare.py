@@ -38,6 +38,8 @@ def run(config: PrepareConfig, context: Context) -> dict[str, Any]:
         ["category", *manifest.counts],
         [[name, *(f"{row[name]:,}" for row in manifest.counts.values())] for name in manifest.classes],
     )
+    for line in manifest.alarms:
+        context.terminal.warn(line)
     if manifest.twins and any(manifest.twins.values()):
         listed = ", ".join(f"{count:,} of {split}" for split, count in manifest.twins.items())
         context.terminal.say(f"pixel-identical to a training image: {listed}; evaluation reports without them, too")
@@ -51,6 +53,8 @@ def run(config: PrepareConfig, context: Context) -> dict[str, Any]:
         "rejected": len(manifest.rejected),
         "excluded": manifest.excluded,
         "twins": manifest.twins,
+        "verdict": manifest.verdict,
+        "alarms": list(manifest.alarms),
         "reused": prepared.reused,
         "folder": str(prepared.folder),
     }
@@ -115,7 +119,15 @@ def _request(config: PrepareConfig, context: Context) -> Request:
         dataset.protocol, dataset.val_fraction, dataset.split_seed, dataset.folds, dataset.fold, dataset.duplicates
     )
     return Request(
-        opened.name, family, opened.source, opened.reading, split, settings, dataset.targets, preparation.class_weights
+        opened.name,
+        family,
+        opened.source,
+        opened.reading,
+        split,
+        settings,
+        dataset.targets,
+        preparation.class_weights,
+        dataset.accept_alarms,
     )
 
 

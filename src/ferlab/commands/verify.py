@@ -13,12 +13,12 @@ from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.opening import Opened, open_dataset
 from ferlab.config.schema import VerifyConfig
 from ferlab.datasets.audit.scan import gray_pixels, scan
-from ferlab.datasets.catalog import FAMILIES
+from ferlab.datasets.catalog import images_of
 from ferlab.datasets.fingerprint.copy import Copy
+from ferlab.datasets.fingerprint.findings import UNKNOWN
 from ferlab.datasets.fingerprint.signature import builtin_signatures, load, measure, save
-from ferlab.datasets.listing import Reading, Rows
+from ferlab.datasets.listing import Rows
 from ferlab.datasets.verification import Verification, verify
-from ferlab.emotions import FER2013
 from ferlab.errors import UserError
 from ferlab.evaluation.audit_figures import faces_figure, twins_figure
 from ferlab.evaluation.figures import class_counts_figure
@@ -41,6 +41,7 @@ def main() -> list[Outcome]:
 
 def run(config: VerifyConfig, context: Context) -> dict[str, Any]:
     """Look at every image; the result has verdict, release, known, alarms, counts and the numbers of the audit."""
+    target = _signature_path(config.write_signature)
     opened = open_dataset(config.dataset, context)
     with context.store.run("verify", config.study, f"verify-{opened.name}") as run:
         run.log_config({"dataset": context.raw["dataset"]})
@@ -51,12 +52,24 @@ def run(config: VerifyConfig, context: Context) -> dict[str, Any]:
             result["votes"] = _votes(votes)
         _log(run, found, result)
     _show(found, result, context)
-    if config.write_signature:
-        path = Path(config.write_signature).expanduser()
-        name = path.stem
-        save(measure(copy, name, name, _family_name(opened), f"measured on {opened.source.name}"), path)
-        context.terminal.say(f"signature: {path}")
+    if target:
+        if found.alarms:
+            context.terminal.warn("this signature is of a copy with alarms")
+        name, origin = target.stem, f"measured on {opened.source.name}"
+        save(measure(copy, name, name, _images_family(opened), origin), target)
+        context.terminal.say(f"signature: {target}")
     return result | {"run_id": run.id}
+
+
+def _signature_path(given: str | None) -> Path | None:
+    """Where the signature goes, checked before every image is looked at; UserError when it cannot be written there."""
+    if given is None:
+        return None
+    path = Path(given).expanduser()
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        message = f"write_signature={given}: {path.parent} is no folder that can be written."
+        raise UserError(message)
+    return path
 
 
 def _look(opened: Opened, config: VerifyConfig, context: Context) -> tuple[Copy, Rows | None]:
@@ -65,7 +78,8 @@ def _look(opened: Opened, config: VerifyConfig, context: Context) -> tuple[Copy,
     rows = opened.family.read(opened.source, opened.reading)
     votes = None
     if opened.source.votes:
-        votes, rows = rows, FAMILIES["fer2013"].read(opened.source, Reading(FER2013, opened.reading.label_order))
+        family, reading = images_of(opened.family, opened.reading)
+        votes, rows = rows, family.read(opened.source, reading)
     if not rows.table.num_rows:
         message = f"{opened.source.name}: holds no image of any class."
         raise UserError(message)
@@ -77,12 +91,11 @@ def _verify(copy: Copy, opened: Opened, config: VerifyConfig) -> Verification:
     if config.signature:
         return verify(copy, [load(Path(config.signature).expanduser())])
     # drawn faces imitate no release
-    return verify(copy, [] if opened.name == "synthetic" else builtin_signatures(_family_name(opened)))
+    return verify(copy, [] if opened.name == "synthetic" else builtin_signatures(_images_family(opened)))
 
 
-def _family_name(opened: Opened) -> str:
-    name = next(name for name, family in FAMILIES.items() if family is opened.family)
-    return "fer2013" if opened.source.votes else name
+def _images_family(opened: Opened) -> str:
+    return images_of(opened.family, opened.reading)[0].name
 
 
 def _votes(rows: Rows) -> dict[str, Any]:
@@ -110,12 +123,31 @@ def _show(found: Verification, result: dict[str, Any], context: Context) -> None
     if "votes" in result:
         listed = ", ".join(f"{part} {count:,}" for part, count in result["votes"]["counts"].items())
         terminal.say(f"with FERPlus votes: {listed}")
+    for reason, count in _excluded(found, result).items():
+        terminal.say(f"left out: {count:,} x {reason}")
     for line in found.known:
         terminal.say(f"known: {line}")
     for line in found.alarms:
         terminal.warn(line)
-    release = f" of {found.fingerprint.release}" if found.fingerprint.release else ""
-    terminal.say(f"verdict: {found.fingerprint.verdict}{release}")
+    terminal.say(f"verdict: {found.fingerprint.verdict}{_release(found)}{_alarms(found)}")
+
+
+def _excluded(found: Verification, result: dict[str, Any]) -> dict[str, int]:
+    """What the taxonomy leaves out, by reason; of FERPlus also what its votes leave out."""
+    excluded: dict[str, int] = dict(found.copy.rows.excluded)
+    return excluded | (result["votes"]["excluded"] if "votes" in result else {})
+
+
+def _release(found: Verification) -> str:
+    release, verdict = found.fingerprint.release, found.fingerprint.verdict
+    if not release:
+        return ""
+    return f": not {release}" if verdict == UNKNOWN else f" of {release}"
+
+
+def _alarms(found: Verification) -> str:
+    count = len(found.alarms)
+    return f", {count} alarm{'s' if count > 1 else ''}" if count else ""
 
 
 def _log(run: Run, found: Verification, result: dict[str, Any]) -> None:

@@ -95,7 +95,8 @@ def dataset_known(facts: Facts, dataset: Dataset) -> Iterator[Problem]:
     if dataset.taxonomy and known and dataset.taxonomy not in known:
         yield "dataset.taxonomy", f"{dataset.name} is read with {', '.join(known)}; got {dataset.taxonomy!r}"
     if not family.votes_name and (dataset.votes or dataset.targets != "majority"):
-        yield "dataset.targets", f"{dataset.name} has no votes; only ferplus has"
+        key = "dataset.votes" if dataset.votes else "dataset.targets"
+        yield key, f"{dataset.name} has no votes; only ferplus has"
 
 
 def stored_images(facts: Facts, dataset: Dataset, preparation: Preparation) -> Iterator[Problem]:
@@ -155,6 +156,12 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
         )
 
 
+def targets_fit(_: Facts, recipe: Recipe, dataset: Dataset) -> Iterator[Problem]:
+    """The loss of several valid answers cannot be smoothed."""
+    if dataset.targets == "multi_target" and recipe.label_smoothing:
+        yield "recipe.label_smoothing", "multi_target has several valid answers and cannot be smoothed; set it to 0"
+
+
 def augment_fits(_: Facts, augment: Augment) -> Iterator[Problem]:
     """Changes that leave a face to be seen."""
     if augment.shift + augment.zoom > 0.6:
@@ -196,6 +203,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "preparation"), stored_images),
     (("backbone", "dataset", "preparation"), backbone_fits),
     (("recipe", "backbone"), recipe_fits),
+    (("recipe", "dataset"), targets_fit),
     (("augment",), augment_fits),
     (("compute",), device_present),
     (("pipeline",), members_known),

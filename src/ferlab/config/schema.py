@@ -37,6 +37,7 @@ class Dataset:
     one of the dataset. ``label_order`` names the taxonomy whose numbers name the class folders of a repack. ``votes``:
     the file of FERPlus votes, None for the one beside the images; ``targets``: what is trained on. ``folds`` 0 carves
     ``val_fraction``, k makes fold ``fold`` of k the validation split. ``duplicates``: what happens to equal pixels.
+    ``accept_alarms``: prepare also a copy that is not what its release is; the protocol's name then says so.
     """
 
     name: str = REQUIRED
@@ -52,6 +53,7 @@ class Dataset:
     folds: int = number(0, 100, 0)
     fold: int = number(0, 99, 0)
     duplicates: str = choice(("keep", "drop_train_twins", "drop_all"), "keep")
+    accept_alarms: bool = False
     synthesize: Synthesize = field(default_factory=Synthesize)
 
 

@@ -1,5 +1,7 @@
 """Archives as people download them: unpacked once into a cache, and never outside it."""
 
+import gzip
+import lzma
 import os
 import tarfile
 import zipfile
@@ -14,6 +16,10 @@ from ferlab.storage import exclusive, remove_folder, sha256_of_text, writing_err
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 LARGEST_RATIO = 200
 """Unpacked bytes a packed byte; text of pixels packs about ninefold, a decompression bomb a thousandfold."""
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
 NESTED = 2
 """Kaggle's download is a .zip that holds .tar.gz files."""
 
@@ -85,7 +91,10 @@ def _unpack(archive: Path, folder: Path, packed_bytes: int) -> None:
                 members = content.getmembers()
                 _refuse_bomb(archive, sum(member.size for member in members), packed_bytes)
                 content.extractall(folder, members, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                # tarfile stops before the checksum at the end of the compressed stream
+                while content.fileobj is not None and content.fileobj.read(1 << 20):
+                    pass
+    except DAMAGED as error:
         message = f"{archive}: cannot be unpacked ({str(error).splitlines()[0] if str(error) else 'damaged'})."
         raise UserError(message) from error
 

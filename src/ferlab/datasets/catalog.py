@@ -12,6 +12,7 @@ from ferlab.datasets.archives import locate_in
 from ferlab.datasets.fer2013.parts import MIXED, PRIVATE_TEST, PUBLIC_TEST, SIDE_PX, TRAINING
 from ferlab.datasets.listing import Reading, Rows, Source
 from ferlab.datasets.splits import Protocol, Split
+from ferlab.emotions import FER2013
 from ferlab.errors import UserError
 
 
@@ -25,6 +26,7 @@ class Family:
     are compared before splitting. ``votes_name``: the file of votes that belongs to it.
     """
 
+    name: str
     reader: str
     size_px: int
     colour: str
@@ -74,6 +76,7 @@ AFFECTNET_PROTOCOLS = {"carved": Protocol("train", None, "val")}
 
 FAMILIES: Mapping[str, Family] = {
     "fer2013": Family(
+        "fer2013",
         "ferlab.datasets.fer2013.reader",
         SIDE_PX,
         "gray",
@@ -84,6 +87,7 @@ FAMILIES: Mapping[str, Family] = {
         compares_pixels=True,
     ),
     "ferplus": Family(
+        "ferplus",
         "ferlab.datasets.ferplus",
         SIDE_PX,
         "gray",
@@ -95,6 +99,7 @@ FAMILIES: Mapping[str, Family] = {
         votes_name="fer2013new.csv",
     ),
     "affectnet": Family(
+        "affectnet",
         "ferlab.datasets.affectnet.reader",
         224,
         "rgb",
@@ -130,6 +135,13 @@ def taxonomies_of(dataset: str, layout: str | None) -> tuple[str, ...]:
         family = LAYOUTS[str(layout)]
         return tuple(name for item in DATASETS.values() if item.family == family for name in item.taxonomies)
     return DATASETS[dataset].taxonomies
+
+
+def images_of(family: Family, reading: Reading) -> tuple[Family, Reading]:
+    """How the images and labels of the release itself are read: of FERPlus, those of FER-2013 without the votes."""
+    if family.votes_name is None:
+        return family, reading
+    return FAMILIES["fer2013"], replace(reading, taxonomy=FER2013)
 
 
 def protocol_id(dataset: str, split: Split, targets: str) -> str:

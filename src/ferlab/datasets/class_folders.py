@@ -102,11 +102,14 @@ def _class_folders(part: Path, root: Path, rejected: list[Rejection]) -> list[Pa
 def _images(class_folder: Path, root: Path, rejected: list[Rejection]) -> Iterator[str]:
     """Ids of the images in a class folder; everything else is rejected."""
     for entry in entries_of(class_folder):
-        if is_image(entry):
+        if is_folder(entry):
+            # each image in it is one that the copy will lack
+            lost = [_below(root, image) for image in entries_of(Path(entry.path)) if not is_folder(image)]
+            rejected += [Rejection(name, "in a folder inside a class folder") for name in lost or [_below(root, entry)]]
+        elif is_image(entry):
             yield _below(root, entry)
         else:
-            reason = "a folder inside a class folder" if is_folder(entry) else NOT_AN_IMAGE
-            rejected.append(Rejection(_below(root, entry), reason))
+            rejected.append(Rejection(_below(root, entry), NOT_AN_IMAGE))
 
 
 def _below(root: Path, entry: os.DirEntry[str]) -> str:

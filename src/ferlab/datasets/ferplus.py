@@ -5,6 +5,7 @@ The label is the plurality of the ten columns, the first column on ties; rows wh
 classes that the taxonomy does not have are left out of them.
 """
 
+import os
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pyarrow import csv
 from ferlab.datasets.audit.scan import pixel_digests
 from ferlab.datasets.fer2013 import reader
 from ferlab.datasets.fer2013.parts import PRIVATE_TEST, USAGES
-from ferlab.datasets.fingerprint.signature import builtin_signature
+from ferlab.datasets.fingerprint.signature import builtin_signature, row_keys
 from ferlab.datasets.listing import Reading, Rows, Source
 from ferlab.emotions import FER2013, FERPLUS8, positions_in
 from ferlab.errors import UserError
@@ -70,7 +71,7 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def _rows_by_number(source: Source, rows: Rows, usages: list[str]) -> np.ndarray:
-    """Row of votes (n,) of each image of a CSV: its own number."""
+    """Row of votes (n,) of each image of a CSV: its own number, after its Usage and its pixels agreed to that."""
     if source.layout == "fer2013-kaggle":
         message = f"{source.name}: train.csv and test.csv do not have the rows of FERPlus in order. Use fer2013.csv."
         raise UserError(message)
@@ -83,21 +84,32 @@ def _rows_by_number(source: Source, rows: Rows, usages: list[str]) -> np.ndarray
                 "do not belong together. Both must have the official rows in the official order."
             )
             raise UserError(message)
+    official, keys = _official_keys(), _keys(rows)
+    elsewhere = np.isin(keys, official)
+    inside = places < len(official)
+    elsewhere[inside] &= keys[inside] != official[places[inside]]
+    if elsewhere.any():
+        row = int(places[np.argmax(elsewhere)]) + 1
+        message = (
+            f"{source.entries[0]}: row {row} (and {int(elsewhere.sum()) - 1:,} more) holds the pixels of another "
+            "official row, so its votes are another image's. Use the file in the official order."
+        )
+        raise UserError(message)
     return places
 
 
 def _rows_by_pixels(source: Source, rows: Rows, usages: list[str]) -> np.ndarray:
     """Row of votes (n,) of each image of a folder by its exact pixels; -1 where there is none."""
-    official = builtin_signature("fer2013").row_digests
-    waiting: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-    for place in reversed(range(min(len(official), len(usages)))):
-        waiting[usages[place], official[place].tobytes()].append(place)
+    waiting: dict[tuple[str, int], list[int]] = defaultdict(list)
+    official = list(zip(usages, _official_keys().tolist(), strict=False))
+    for place in reversed(range(len(official))):
+        waiting[official[place]].append(place)
     parts = rows.table["part"].to_pylist()
     places = np.full(len(parts), -1)
-    for position, (part, digest) in enumerate(zip(parts, pixel_digests(rows.table, 1), strict=True)):
+    for position, image in enumerate(zip(parts, _keys(rows).tolist(), strict=True)):
         # rows with the same pixels are handed out in order
-        if digest is not None and waiting[part, digest[: official.shape[1]]]:
-            places[position] = waiting[part, digest[: official.shape[1]]].pop()
+        if waiting[image]:
+            places[position] = waiting[image].pop()
     known = np.array([part in USAGES and part != PRIVATE_TEST for part in parts])
     missing = int((places[known] < 0).sum())
     if missing > LARGEST_UNMATCHED * max(known.sum(), 1):
@@ -107,6 +119,18 @@ def _rows_by_pixels(source: Source, rows: Rows, usages: list[str]) -> np.ndarray
         )
         raise UserError(message)
     return places
+
+
+def _official_keys() -> np.ndarray:
+    """Keys of the official pixels by row: of Training and PublicTest, those of PrivateTest are not known."""
+    rows = builtin_signature("fer2013").rows
+    return np.zeros(0, np.uint64) if rows is None else rows.keys
+
+
+def _keys(rows: Rows) -> np.ndarray:
+    """Keys of the pixels of all rows; 0 for an image that cannot be decoded."""
+    digests = pixel_digests(rows.table, os.cpu_count() or 1)
+    return row_keys(np.frombuffer(b"".join(digest or bytes(16) for digest in digests), np.uint8).reshape(-1, 16))
 
 
 def _labelled(rows: Rows, votes: np.ndarray, places: np.ndarray, reading: Reading) -> Rows:

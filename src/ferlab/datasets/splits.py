@@ -76,13 +76,17 @@ def apply_split(
     roles[parts == protocol.train] = TRAIN
     roles[parts == protocol.report] = TEST
     roles[labels < 0] = None
+    photos = _shared_photos(roles, rows.table)
+    roles[photos] = None
+    if photos.any():
+        excluded[f"{protocol.train} face of a photo that also stands in {protocol.report}"] = int(photos.sum())
     if protocol.select:
         roles[(parts == protocol.select) & (labels >= 0)] = VALIDATION
     else:
         _carve(roles, rows.table, labels, digests, protocol.fraction or split.val_fraction, split)
     unused = Counter(
         f"{part}, not used by protocol {split.protocol}" if label >= 0 else f"{part}, without a label"
-        for part, label in zip(parts[_none(roles)], labels[_none(roles)], strict=True)
+        for part, label in zip(parts[_none(roles) & ~photos], labels[_none(roles) & ~photos], strict=True)
     )
     excluded += unused
     if digests is not None:
@@ -93,6 +97,15 @@ def apply_split(
     twins = None if digests is None else _twins(roles, digests, carved=protocol.select is None)
     table = _samples(rows.table, roles, twins)
     return Listing(table, rows.taxonomy, rows.rejected, dict(excluded), rows.policy)
+
+
+def _shared_photos(roles: np.ndarray, table: pa.Table) -> np.ndarray:
+    """Training rows (n,) whose photo also stands in the test split; false where photos are not known."""
+    if table["group"].null_count == len(roles):
+        return np.zeros(len(roles), dtype=bool)
+    photos = np.array(table["group"].to_pylist(), dtype=object)
+    tested = set(photos[roles == TEST].tolist()) - {None}
+    return (roles == TRAIN) & np.array([photo in tested for photo in photos.tolist()], dtype=bool)
 
 
 def _none(roles: np.ndarray) -> np.ndarray:
@@ -112,7 +125,13 @@ def _require_parts(
         for name, other in protocols.items()
         if {part for part in (other.train, other.select, other.report) if part} <= present
     ]
-    hint = f" This copy fits dataset.protocol={'|'.join(fitting)}." if fitting else " Download the dataset again."
+    unlabelled = sorted(set(parts[labels < 0].tolist()))
+    if fitting:
+        hint = f" This copy fits dataset.protocol={'|'.join(fitting)}."
+    elif unlabelled:
+        hint = f" The images of {', '.join(unlabelled)} have no labels: use another file of the same release."
+    else:
+        hint = f" There are: {', '.join(sorted(present)) or 'none'}."
     message = f"no {' and no '.join(missing)} images there; protocol {split.protocol} needs them.{hint}"
     raise UserError(message)
 

@@ -1,22 +1,24 @@
 """What ``ferlab verify`` finds: which release a copy is, and whether its faults are known of that release."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from ferlab.datasets.fer2013.parts import MIXED, PRIVATE_TEST, PUBLIC_TEST
-from ferlab.datasets.fingerprint.compare import UNKNOWN, Fingerprint, identify
+from ferlab.datasets.fingerprint.compare import identify
 from ferlab.datasets.fingerprint.copy import Copy
+from ferlab.datasets.fingerprint.findings import UNKNOWN, Fingerprint
 from ferlab.datasets.fingerprint.signature import Signature
 
 EXACT_SLACK, NEAR_SLACK = 1.02, 1.15
 """How much more than the release has still counts as known: JPEG makes a few pixels equal or unequal."""
 NEAR_SPARE = 20
-MOST_NEAR = 0.005
-"""Share of a part with near duplicates in another from which an unknown dataset is said to leak."""
+UNMEASURED_SLACK = 1.5
+MOST_NEAR = 0.02
+"""Share of a part with near duplicates in another from which a dataset of unknown pixels is said to leak."""
 MOST_LISTED = 5
 
 
@@ -72,6 +74,7 @@ def verify(copy: Copy, signatures: list[Signature]) -> Verification:
         *_unusable(copy),
         *_exact_twins(copy, release),
         *_near_twins(copy, release),
+        *_shared_photos(copy),
         *_conflicts(copy, release),
         *_flat(copy, release),
         *_odd_sizes(copy, release),
@@ -105,22 +108,56 @@ def _unusable(copy: Copy) -> Iterator[Finding]:
 
 
 def _exact_twins(copy: Copy, release: Signature | None) -> Iterator[Finding]:
-    for (part, other), count in copy.duplicates.shared.items():
-        expected = _expected(release, part, other, "twins")
-        fine = count <= expected * EXACT_SLACK + (1 if expected else 0)
-        yield fine, f"{count:,} {part} images have the same pixels as a {other} image{_compared(fine, expected)}"
+    """More twins than the release has are a leak; fewer in a part of unknown pixels say that it is another's."""
+    shared, totals = copy.duplicates.shared, Counter(copy.parts.tolist())
+    for part, other in combinations(sorted(totals, key=lambda name: (totals[name], name)), 2):
+        count, expected = shared.get((part, other), 0), _expected(release, part, other, "twins")
+        if count:
+            fine = count <= expected * EXACT_SLACK + (1 if expected else 0)
+            yield fine, f"{count:,} {part} images have the same pixels as a {other} image{_compared(fine, expected)}"
+        if release and _is_unmeasured(part, totals[part], release) and count < expected / EXACT_SLACK - 1:
+            text = f"{part}: {count:,} images have the same pixels as a {other} image, of the release {expected:,} have"
+            yield False, f"{text}: these are not its images"
 
 
 def _near_twins(copy: Copy, release: Signature | None) -> Iterator[Finding]:
     totals = Counter(copy.parts.tolist())
     for (part, other), count in copy.near.shared(copy.parts).items():
-        text = f"{count:,} more {part} images are near duplicates of a {other} image (shifted, mirrored or re-encoded)"
-        if release and any(name in release.parts and not release.parts[name].sample for name in _sources(part)):
-            yield True, f"{text}; of the release this is not known"
-            continue
-        expected = _expected(release, part, other, "near")
+        expected = _expected_near(release, part, other, totals)
         fine = count <= (expected * NEAR_SLACK + NEAR_SPARE if expected else MOST_NEAR * totals[part])
-        yield fine, text + _compared(fine, expected)
+        text = f"{count:,} more {part} images are near duplicates (shifted, mirrored, re-encoded) of a {other} image"
+        yield fine, text + _compared(fine, _expected(release, part, other, "near"))
+
+
+def _expected_near(release: Signature | None, part: str, other: str, totals: Counter[str]) -> float:
+    """Near duplicates that a part may have: the release's own, else as many as its measured parts have by size."""
+    measured = _expected(release, part, other, "near")
+    if release is None or measured:
+        return measured
+    for name, item in release.parts.items():
+        for there, count in item.near.items():
+            density = count / item.total / release.parts[there].total
+            if name != part:
+                return density * totals[part] * totals[other] * UNMEASURED_SLACK
+    return 0.0
+
+
+def _is_unmeasured(part: str, count: int, release: Signature) -> bool:
+    """Whether it is a whole part of the release whose pixels are not known."""
+    item = release.parts.get(part)
+    return item is not None and item.sample is None and item.total == count
+
+
+def _shared_photos(copy: Copy) -> Iterator[Finding]:
+    """Faces of one photo in several parts; preparation leaves those out of training."""
+    photos = copy.rows.table["group"].to_pylist()
+    seen: dict[str, set[str]] = defaultdict(set)
+    for photo, part in zip(photos, copy.parts.tolist(), strict=True):
+        if photo is not None:
+            seen[photo].add(part)
+    count = sum(len(parts) > 1 for parts in seen.values())
+    if count:
+        yield True, f"{count:,} photos have faces in several parts; `ferlab prepare` leaves them out of training"
 
 
 def _conflicts(copy: Copy, release: Signature | None) -> Iterator[Finding]:
@@ -148,18 +185,13 @@ def _expected(release: Signature | None, part: str, other: str, what: str) -> in
     """How many of ``part`` the release has in ``other``."""
     if release is None:
         return 0
-    known = [release.parts[name] for name in _sources(part) if name in release.parts]
-    return sum(getattr(item, what).get(name, 0) for item in known for name in _sources(other))
-
-
-def _sources(part: str) -> tuple[str, ...]:
-    """The release's parts that a part of a copy is made of."""
-    return (PUBLIC_TEST, PRIVATE_TEST) if part == MIXED else (part,)
+    items = [release.parts[name] for name in release.sources(part)]
+    return sum(getattr(item, what).get(name, 0) for item in items for name in release.sources(other))
 
 
 def _compared(fine: bool, expected: int) -> str:
     if fine and expected:
-        return f" (the release has {expected:,})"
+        return f"; the release has {expected:,}"
     return f", the release has {expected:,}" if expected else ""
 
 

@@ -15,8 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ferlab import __version__
-from ferlab.datasets.audit.scan import pixel_digests
-from ferlab.datasets.catalog import Family, protocol_id
+from ferlab.datasets.audit.scan import pixel_digests, scan
+from ferlab.datasets.catalog import SYNTHETIC, Family, images_of, protocol_id
+from ferlab.datasets.fingerprint.compare import identify
+from ferlab.datasets.fingerprint.copy import Copy
+from ferlab.datasets.fingerprint.findings import Fingerprint
+from ferlab.datasets.fingerprint.signature import builtin_signatures
 from ferlab.datasets.listing import Listing, Reading, Source
 from ferlab.datasets.splits import Split, apply_split
 from ferlab.errors import UserError
@@ -28,6 +32,9 @@ from ferlab.samples import SPLITS, TEST, TRAIN, VALIDATION
 from ferlab.storage import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
 
 KEY_LENGTH = 12
+NOT_COMPARED = "not compared"
+ALARMS_SUFFIX = "-alarms"
+"""At the end of the protocol's name when a copy was prepared although it is not what its release is."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Request:
     settings: ImageSettings
     targets: str = "majority"
     weighting: str = "inverse_frequency"
+    accept_alarms: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -55,6 +63,7 @@ class Request:
             "settings": asdict(self.settings),
             "targets": self.targets,
             "weighting": self.weighting,
+            "accept_alarms": self.accept_alarms,
             "files": self.source.signature(),
             "version": __version__,
         }
@@ -69,13 +78,27 @@ class Request:
         """Every sample under the protocol; pixels are compared where that is cheap or asked for."""
         rows = self.family.read(self.source, self.reading)
         compare = self.family.compares_pixels or self.split.duplicates != "keep"
+        digests = pixel_digests(rows.table, cores) if compare else None
         try:
-            return apply_split(
-                rows, self.split, self.family.protocols, pixel_digests(rows.table, cores) if compare else None
-            )
+            return apply_split(rows, self.split, self.family.protocols, digests)
         except UserError as error:
             message = f"{self.source.name}: {error}"
             raise UserError(message) from error
+
+    def fingerprint(self, cores: int) -> Fingerprint:
+        """Which release the copy is, where that costs little; UserError when it is another and that is not accepted."""
+        if not self.family.compares_pixels or self.dataset == SYNTHETIC:
+            return Fingerprint(NOT_COMPARED, "")
+        family, reading = images_of(self.family, self.reading)
+        rows = family.read(self.source, reading)
+        found = identify(Copy(self.source, rows, scan(rows.table, cores, _silent)), builtin_signatures(family.name))
+        if found.alarms and not self.accept_alarms:
+            message = (
+                f"{self.source.name}: this copy is not what it should be ({found.verdict}: {found.alarms[0]}). "
+                "`ferlab verify` says more; dataset.accept_alarms=true prepares it all the same, marked as such."
+            )
+            raise UserError(message)
+        return found
 
 
 @dataclass(frozen=True)
@@ -118,17 +141,23 @@ def prepare(
         remove_folder(folder)
         started = time.monotonic()
         try:
-            listing = request.listing(resources.cores or os.cpu_count() or 1)
+            cores = resources.cores or os.cpu_count() or 1
+            listing, fingerprint = request.listing(cores), request.fingerprint(cores)
             weights = class_weights(_train_counts(listing), request.weighting)
             job = ShardJob(str(folder), request.settings, tuple(weights.values()), request.family.exact_px)
             results = _run_spark(job, listing, folder, resources, on_progress)
-            manifest = _manifest(request, listing, weights, results, config)
+            manifest = _manifest(request, listing, fingerprint, weights, results, config)
             refuse_bad_share(manifest, max_rejected)
+            _refuse_empty(manifest)
             manifest.save(folder)
         except BaseException:
             remove_folder(folder)
             raise
     return Prepared(folder, manifest, False, time.monotonic() - started, _steady_rate(results))
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Progress that nobody watches."""
 
 
 def _train_counts(listing: Listing) -> dict[str, int]:
@@ -165,6 +194,7 @@ def _run_spark(
 def _manifest(
     request: Request,
     listing: Listing,
+    fingerprint: Fingerprint,
     weights: dict[str, float],
     results: list[dict[str, Any]],
     config: dict[str, Any],
@@ -175,9 +205,10 @@ def _manifest(
     for row in results:
         rejected += [Rejection(*pair) for pair in json.loads(row["rejected"])]
     settings = asdict(request.settings)
+    protocol = request.protocol_id + (ALARMS_SUFFIX if fingerprint.alarms else "")
     return Manifest(
         dataset=request.dataset,
-        protocol=request.protocol_id,
+        protocol=protocol,
         taxonomy=listing.taxonomy.name,
         classes=classes,
         **settings,
@@ -191,9 +222,9 @@ def _manifest(
         excluded=listing.excluded,
         policy=listing.policy,
         twins=_twins(listing, results),
-        digest=sha256_of_text(
-            json.dumps([request.protocol_id, settings, list(classes), [row["content"] for row in results]])
-        ),
+        verdict=fingerprint.verdict,
+        alarms=tuple(fingerprint.alarms),
+        digest=sha256_of_text(json.dumps([protocol, settings, list(classes), [row["content"] for row in results]])),
         request_key=request.key,
         code_version=__version__,
         config=config,
@@ -228,6 +259,16 @@ def refuse_bad_share(manifest: Manifest, max_rejected: float) -> None:
             f"{manifest.rejected[0].id}. Mend them, or allow a larger share with preparation.max_rejected."
         )
         raise UserError(message)
+
+
+def _refuse_empty(manifest: Manifest) -> None:
+    """A split without images is no dataset, whatever share of rejections is allowed."""
+    for split, counts in manifest.counts.items():
+        if not sum(counts.values()):
+            reasons = Counter(item.reason for item in manifest.rejected).most_common(1)
+            why = f" ({reasons[0][1]:,} x {reasons[0][0]})" if reasons else ""
+            message = f"{manifest.source}: no {split} image is left{why}. `ferlab verify` says what this copy is."
+            raise UserError(message)
 
 
 def _steady_rate(results: list[dict[str, Any]]) -> float:

@@ -8,9 +8,10 @@ import numpy as np
 
 from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError, decode_record
-from ferlab.manifest import Manifest, Opening
+from ferlab.manifest import Manifest
 from ferlab.records.example import decode_example
 from ferlab.records.tfrecord import read_records
+from ferlab.sealed import Opening
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.manifest import Manifest, Opening
+from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
 from ferlab.records.load import StoredSample, read_samples
+from ferlab.sealed import Opening
 
 BATCH = 256
 """Images a step: one fixed size, so that the arithmetic is the same for every split."""

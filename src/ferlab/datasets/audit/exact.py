@@ -31,10 +31,6 @@ class Duplicates:
         """Number of groups of two or more."""
         return int((self.sizes > 1).sum())
 
-    def rows_of(self, group: int) -> np.ndarray:
-        """Rows of a group."""
-        return np.flatnonzero(self.group == group)
-
 
 def find_duplicates(scan: Scan, parts: np.ndarray, labels: np.ndarray) -> Duplicates:
     """Group rows by the digest of their pixels; ``parts`` (n,) names, ``labels`` (n,) positions, -1 = none."""

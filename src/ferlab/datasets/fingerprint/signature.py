@@ -22,10 +22,10 @@ SCHEMA_VERSION = 1
 FOLDER = Path(__file__).parent / "signatures"
 SAMPLED = 768
 """Pictures of each part whose hashes are kept."""
-ROW_DIGEST_BYTES = 4
+KEY_BYTES = 5
+"""Of each pixel digest. A foreign image meets one of 36,000 keys with a probability of 3e-8."""
 MOST_ROWS = 50_000
-"""Larger releases get no row digests: the file stays small."""
-NO_DIGESTS = np.zeros((0, ROW_DIGEST_BYTES), np.uint8)
+"""Larger releases get no keys of all rows: the file stays small."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,26 @@ class Sample:
     means: np.ndarray
     contrasts: np.ndarray
     sharpness: np.ndarray
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """Every image of the measured parts, in the official order.
+
+    ``keys`` uint64 (n,): the first KEY_BYTES of the pixel digests; ``labels`` uint8 (n,): positions in the signature's
+    classes; ``parts`` uint8 (n,): positions in its parts.
+    """
+
+    keys: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+
+
+def row_keys(digests: np.ndarray) -> np.ndarray:
+    """Keys uint64 (n,) of pixel digests uint8 (n, 16)."""
+    padded = np.zeros((len(digests), 8), np.uint8)
+    padded[:, :KEY_BYTES] = digests[:, :KEY_BYTES]
+    return padded.view("<u8")[:, 0]
 
 
 KINDS = {"means": "<f2", "contrasts": "<f2", "sharpness": "<f2"}
@@ -71,9 +91,10 @@ class Part:
 class Signature:
     """A release.
 
-    ``files`` maps a name to the size and md5 of the published file; ``conflicts`` is the number of groups of equal
-    pixels with different labels, ``flat`` that of images of one colour; ``medians`` float32 (BITS,) belong to the
-    hashes; ``row_digests`` uint8 (rows, 4) are the beginnings of the pixel digests in the official order.
+    ``files`` maps a name to the size and md5 of the published file; ``optional`` names parts that a copy may lack
+    without being a subset; ``mixtures`` maps a part of some copies to the parts that it stands for; ``conflicts`` is
+    the number of groups of equal pixels with different labels, ``flat`` that of images of one colour; ``medians``
+    float32 (BITS,) belong to the hashes.
     """
 
     name: str
@@ -83,15 +104,21 @@ class Signature:
     classes: tuple[str, ...]
     parts: dict[str, Part]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+    mixtures: dict[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: int = 0
     flat: int = 0
     medians: np.ndarray = field(default_factory=lambda: np.zeros(BITS, np.float32))
-    row_digests: np.ndarray = field(default_factory=NO_DIGESTS.copy)
+    rows: KnownRows | None = None
 
     @property
     def knows_pixels(self) -> bool:
         """Whether it holds more than counts."""
         return any(part.sample for part in self.parts.values())
+
+    def sources(self, part: str) -> tuple[str, ...]:
+        """The parts of the release that a part of a copy stands for; empty when the release has none like it."""
+        return (part,) if part in self.parts else self.mixtures.get(part, ())
 
 
 def measure(copy: Copy, name: str, title: str, family: str, origin: str) -> Signature:
@@ -118,8 +145,14 @@ def measure(copy: Copy, name: str, title: str, family: str, origin: str) -> Sign
         conflicts=len(copy.duplicates.conflicts),
         flat=int((copy.scan.usable & (copy.scan.contrasts == 0)).sum()),
         medians=medians.astype(np.float32),
-        row_digests=digests[:, :ROW_DIGEST_BYTES] if len(digests) <= MOST_ROWS else NO_DIGESTS,
+        rows=_rows(copy, digests) if len(digests) <= MOST_ROWS and (copy.labels >= 0).all() else None,
     )
+
+
+def _rows(copy: Copy, digests: np.ndarray) -> KnownRows:
+    names = list(copy.counts)
+    parts = np.array([names.index(part) for part in copy.parts.tolist()], np.uint8)
+    return KnownRows(row_keys(digests), copy.labels.astype(np.uint8), parts)
 
 
 def _size(copy: Copy, part: str) -> tuple[int, int] | None:
@@ -161,13 +194,15 @@ def load(path: Path) -> Signature:
         if data.pop("schema_version") != SCHEMA_VERSION:
             message = f"{path}: another version of ferlab wrote this signature. Make it anew with write_signature."
             raise UserError(message)
-        parts = {name: _part(part) for name, part in data["parts"].items()}
+        rows = data["rows"]
         known = {
             **data,
-            "parts": parts,
+            "parts": {name: _part(part) for name, part in data["parts"].items()},
             "classes": tuple(data["classes"]),
-            "medians": np.frombuffer(base64.b64decode(data["medians"]), "<f4"),
-            "row_digests": _array(data["row_digests"], ROW_DIGEST_BYTES, np.uint8),
+            "optional": tuple(data["optional"]),
+            "mixtures": {name: tuple(parts) for name, parts in data["mixtures"].items()},
+            "medians": _array(data["medians"], 0, "<f4"),
+            "rows": _load_rows(rows) if rows else None,
         }
         return Signature(**known)
     except OSError as error:
@@ -191,14 +226,26 @@ def builtin_signatures(family: str) -> list[Signature]:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as objects, arrays as base64 of their little-endian bytes."""
+    """Dataclasses as objects, arrays as base64 of their little-endian bytes; of keys only the bytes that count."""
+    if isinstance(value, KnownRows):
+        keys = value.keys.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :KEY_BYTES]
+        return {"keys": _text(keys), "labels": _text(value.labels), "parts": _text(value.parts)}
     if isinstance(value, np.ndarray):
-        return base64.b64encode(np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<")).tobytes()).decode()
+        return _text(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if hasattr(value, "__dataclass_fields__"):
         return {spec.name: _plain(getattr(value, spec.name)) for spec in fields(value)}
     return value
+
+
+def _text(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def _load_rows(data: dict[str, str]) -> KnownRows:
+    keys = row_keys(_array(data["keys"], KEY_BYTES, np.uint8))
+    return KnownRows(keys, _array(data["labels"], 0, np.uint8), _array(data["parts"], 0, np.uint8))
 
 
 def _part(data: dict[str, Any]) -> Part:
