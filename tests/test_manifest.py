@@ -38,6 +38,8 @@ def manifest(tmp_path) -> Manifest:
         excluded={"PrivateTest": 5},
         policy={"contempt": "left out"},
         twins={"validation": 0, "test": 2},
+        verdict="subset",
+        alarms=("Training: 9 of 10 images, 1 are missing",),
         digest="d" * 64,
         request_key="k" * 64,
         code_version="0",

@@ -47,9 +47,9 @@ class Manifest:
     carries the annotators' votes; ``excluded`` counts, by reason, what the protocol leaves out, ``policy`` says what
     was decided in words; ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
     None where pixels were not compared; ``verdict`` says which release the copy is, ``alarms`` what is wrong with it
-    and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label and source pixels, over the protocol
-    and the image settings; ``request_key`` identifies the request that made it (settings and listing), cheap to compute
-    before any image is read.
+    and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label, source pixels, votes, box and
+    landmarks, over the protocol, the targets and the image settings; ``request_key`` identifies the request that made
+    it (settings and listing), cheap to compute before any image is read.
     """
 
     dataset: str

@@ -36,6 +36,8 @@ class Predictions:
     def __post_init__(self) -> None:
         where = f"predictions of run {self.run_id} on {self.split}"
         problem = _problem(self.ids, self.labels, self.probabilities, self.classes)
+        if not problem and self.twins is not None and self.twins.shape != (len(self.ids),):
+            problem = f"shapes disagree: {len(self.ids)} ids, twins {self.twins.shape}"
         if problem:
             message = f"{where}: {problem}."
             raise UserError(message)
@@ -99,7 +101,8 @@ class Predictions:
             labels = np.array([label_of[name] for name in table["label"].to_pylist()], dtype=np.int64)
             columns = [table[f"p_{name}"].to_numpy() for name in classes]
             probabilities = np.column_stack(columns).astype(np.float64)
-            twins = table["twin"].to_numpy().astype(bool) if "twin" in table.column_names else None
+            known = "twin" in table.column_names and not table["twin"].null_count
+            twins = table["twin"].to_numpy().astype(bool) if known else None
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             message = f"{path}: not a predictions file of ferlab ({type(error).__name__}: {error})."
             raise UserError(message) from error

@@ -126,7 +126,7 @@ def test_a_person_reads_both_scores(place: Any, with_twins: Prepared) -> None:
     report = Path(here.evaluate()["report"]).read_text(encoding="utf-8")
     right, twin = answers(here, "test")
     share = f"{100 * right[~twin].mean():.1f} ["
-    assert f"without images that equal a training image: {share}" in here.printed.getvalue()
+    assert f"without images whose pixels were also trained on: {share}" in here.printed.getvalue()
     assert f"9 images; accuracy without them {share}" in report
     assert "n = 31" in report
 

@@ -160,7 +160,7 @@ def test_mistakes_of_the_user_are_one_line_and_exit_with_2(home, clean, tmp_path
 
 
 def test_a_written_signature_recognises_its_copy_and_what_became_of_it(verify, clean, contaminated, tmp_path):
-    written = tmp_path / "deep" / "ours.json"
+    written = tmp_path / "ours.json"
     first = verify(clean, write_signature=written)
     assert first["verdict"] == "unknown", "drawn faces are not FER-2013"
     made = load(written)
@@ -172,6 +172,11 @@ def test_a_written_signature_recognises_its_copy_and_what_became_of_it(verify, c
     }
     assert verify(clean, signature=written)["verdict"] == "official"
     assert verify(contaminated, signature=written)["alarms"]
+
+
+def test_a_signature_that_cannot_be_written_is_refused_before_anything_is_read(verify, clean, tmp_path):
+    with pytest.raises(UserError, match=r"write_signature=.*nowhere is no folder that can be written"):
+        verify(clean, write_signature=tmp_path / "nowhere" / "ours.json")
 
 
 def test_a_signature_knows_the_copy_in_another_layout(verify, signature, tmp_path):

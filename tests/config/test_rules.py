@@ -117,7 +117,7 @@ def test_a_dataset_that_cannot_be_read_is_refused(dataset, key, words):
             "ferplus is read with ferplus8, fer2013; got 'affectnet8'",
         ),
         (replace(FER, targets="probability"), "dataset.targets", "fer2013 has no votes; only ferplus has"),
-        (replace(AFFECTNET, votes="/v.csv"), "dataset.targets", "affectnet7 has no votes; only ferplus has"),
+        (replace(AFFECTNET, votes="/v.csv"), "dataset.votes", "affectnet7 has no votes; only ferplus has"),
         (replace(DRAWN, targets="multi_target"), "dataset.targets", "synthetic has no votes; only ferplus has"),
         (
             replace(AFFECTNET, layout="fer2013-csv"),

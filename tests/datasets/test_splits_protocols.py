@@ -110,7 +110,7 @@ def test_a_part_without_any_label_is_missing():
         (("Training", "test"), "carved", r"no PublicTest images .*fits dataset\.protocol=mixed\."),
         (("Training", "test"), "official", r"no PublicTest and no PrivateTest images .*=mixed\."),
         (USAGES, "mixed", r"no test images .*fits dataset\.protocol=official\|carved\|fraction20\."),
-        (("PublicTest", "PrivateTest"), "carved", r"no Training images .*Download the dataset again"),
+        (("PublicTest", "PrivateTest"), "carved", r"no Training images .*There are: PrivateTest, PublicTest\."),
     ],
 )
 def test_missing_parts_are_named_with_the_protocols_that_fit(present, protocol, message):

@@ -44,7 +44,7 @@ def store(tmp_path) -> Callable[..., Stored]:
             dataset="d", protocol="d/p", taxonomy="fer2013", classes=CLASSES, size_px=SIZE, colour=colour,
             encoding=encoding, margin=0.0, align=False, targets="majority", has_votes=annotated, weighting="none",
             counts={}, class_weights={}, shards=tuple(shards), rejected=(), excluded={}, policy={}, twins=None,
-            digest="", request_key="", code_version="",
+            verdict="", alarms=(), digest="", request_key="", code_version="",
         )  # fmt: skip
         return tmp_path, manifest, images
 

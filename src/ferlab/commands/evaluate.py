@@ -25,6 +25,7 @@ from ferlab.tracking.run import Run
 
 OPENINGS = "ferlab.test_openings"
 REPORT = "report.html"
+TWINS = "pixels also trained on"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,17 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
         [[TITLES[name], percent(estimates[name])] for name in HEADLINE],
     )
     result = {"run_id": done.run_id, "metrics": done.subject.scores.as_json(), "report": str(done.report)}
-    if done.without_twins:
-        accuracy = percent(done.without_twins.estimates["accuracy"])
-        context.terminal.say(f"without images that equal a training image: {accuracy}, n = {done.without_twins.n:,}")
-        result["twin_free"] = {"n": done.without_twins.n, "metrics": done.without_twins.as_json()}
     context.terminal.say(f"report: {done.report}")
-    return result
+    return result | say_twin_free(done, context)
+
+
+def say_twin_free(done: Evaluated, context: Context) -> dict[str, Any]:
+    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins."""
+    if done.without_twins is None:
+        return {}
+    accuracy, n = percent(done.without_twins.estimates["accuracy"]), done.without_twins.n
+    context.terminal.say(f"without images whose pixels were also trained on: {accuracy}, n = {n:,}")
+    return {"twin_free": {"n": n, "metrics": done.without_twins.as_json()}}
 
 
 def evaluate(
@@ -114,14 +120,12 @@ def _score_twin_free(predictions: Predictions, settings: Evaluation) -> Scores |
 
 def _twin_facts(predictions: Predictions, without_twins: Scores | None) -> dict[str, str]:
     if predictions.twins is None:
-        return {"pixel-identical to a training image": "not compared"}
+        return {TWINS: "not compared"}
     count = f"{int(predictions.twins.sum()):,} images"
     if without_twins is None:
-        return {"pixel-identical to a training image": count}
+        return {TWINS: count}
     accuracy = percent(without_twins.estimates["accuracy"])
-    return {
-        "pixel-identical to a training image": f"{count}; accuracy without them {accuracy}, n = {without_twins.n:,}"
-    }
+    return {TWINS: f"{count}; accuracy without them {accuracy}, n = {without_twins.n:,}"}
 
 
 def _report(subject: ReportedRun, others: Sequence[ReportedRun], split: str, facts: dict[str, str]) -> Report:

@@ -42,7 +42,7 @@ def run(config: PrepareConfig, context: Context) -> dict[str, Any]:
         context.terminal.warn(line)
     if manifest.twins and any(manifest.twins.values()):
         listed = ", ".join(f"{count:,} of {split}" for split, count in manifest.twins.items())
-        context.terminal.say(f"pixel-identical to a training image: {listed}; evaluation reports without them, too")
+        context.terminal.say(f"pixels also trained on: {listed}; evaluation reports without them, too")
     for reason, count in manifest.excluded.items():
         context.terminal.say(f"left out: {count:,} x {reason}")
     return {

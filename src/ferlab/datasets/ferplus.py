@@ -64,8 +64,9 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
         reason = str(error).splitlines()[0][:120]
         message = f"{path}: not a file of FERPlus votes ({reason}). Get {VOTES_NAME} of microsoft/FERPlus."
         raise UserError(message) from error
-    if (votes < 0).any():
-        message = f"{path}: row {int(np.argmax((votes < 0).any(axis=1))) + 1} has a negative number of votes, or none."
+    bad = (votes < 0).any(axis=1) | (votes.sum(axis=1) == 0)
+    if bad.any():
+        message = f"{path}: row {int(np.argmax(bad)) + 1} has a negative number of votes, or none."
         raise UserError(message)
     return votes, usages
 

@@ -224,7 +224,9 @@ def _manifest(
         twins=_twins(listing, results),
         verdict=fingerprint.verdict,
         alarms=tuple(fingerprint.alarms),
-        digest=sha256_of_text(json.dumps([protocol, settings, list(classes), [row["content"] for row in results]])),
+        digest=sha256_of_text(
+            json.dumps([protocol, request.targets, settings, list(classes), [row["content"] for row in results]])
+        ),
         request_key=request.key,
         code_version=__version__,
         config=config,

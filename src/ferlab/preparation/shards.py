@@ -88,7 +88,9 @@ class ShardJob:
                 writer.write(payload)
                 counts[sample["label"]] += 1
                 twins += bool(sample["twin"])
-                content.update(f"{sample['id']}\t{split}\t{sample['label']}\t{digest.hex()}\n".encode())
+                marks = [sample[name] for name in ("votes", "box", "landmarks") if sample[name] is not None]
+                line = f"{sample['id']}\t{split}\t{sample['label']}\t{digest.hex()}\t{json.dumps(marks)}\n"
+                content.update(line.encode())
         return {
             "name": name,
             "split": split,

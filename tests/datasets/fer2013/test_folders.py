@@ -161,6 +161,8 @@ def test_what_desktops_leave_behind_is_passed_over(faces, read_rows):
 def test_everything_else_that_is_no_row_is_rejected_with_its_reason(faces, read_rows):
     (faces / "train/happy/notes.txt").write_text("x")
     (faces / "train/happy/more").mkdir()
+    for name in ("a.jpg", "b.png"):
+        (faces / "train/happy/more" / name).write_bytes(b"x")
     (faces / "train/happy/folder.png").mkdir()
     (faces / "train/list.csv").write_text("x")
     (faces / "test/stray.jpg").write_bytes(b"x")
@@ -168,8 +170,9 @@ def test_everything_else_that_is_no_row_is_rejected_with_its_reason(faces, read_
     assert found.table.num_rows == 100
     assert {item.id: item.reason for item in found.rejected} == {
         "train/happy/notes.txt": "not an image file",
-        "train/happy/more": "a folder inside a class folder",
-        "train/happy/folder.png": "a folder inside a class folder",
+        "train/happy/more/a.jpg": "in a folder inside a class folder",
+        "train/happy/more/b.png": "in a folder inside a class folder",
+        "train/happy/folder.png": "in a folder inside a class folder",
         "train/list.csv": "not an image file",
         "test/stray.jpg": "not in a class folder",
     }

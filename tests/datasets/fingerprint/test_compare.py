@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,9 @@ PUBLISHED = {
     "PublicTest": (467, 56, 496, 895, 653, 415, 607),
     "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
 }
+
+
+MIXTURE = {"test": ("PublicTest", "PrivateTest")}
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +44,17 @@ def test_the_copy_that_was_measured_is_official_in_any_order(release, copy_of, s
     found = compare(copy_of(images[order], parts[order], labels[order]), signature)
     assert (found.verdict, found.alarms, found.known) == ("official", [], [])
     assert found.release == "Drawn faces"
-    for share in found.evidence["parts"].values():
-        assert (share["found"], share["same_pixels"], share["in_its_part"]) == (1, 1, 1)
+    assert found.evidence["found"] == found.evidence["same_pixels"] == {"Training": 1, "PublicTest": 1}
 
 
-def test_encoding_anew_is_no_alarm(release, copy_of, signature, re_encoded):
-    found = compare(copy_of(*re_encoded(*release)), signature)
+@pytest.mark.parametrize("quality", [95, 75])
+def test_encoding_anew_is_no_alarm(release, copy_of, signature, quality):
+    """Coarser JPEG is tried on photographs: the edges of drawn faces are so soft that blocks stand out."""
+    images, parts, labels = release
+    encoded = [cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for face in images]
+    found = compare(copy_of([cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) for data in encoded], parts, labels), signature)
     assert (found.verdict, found.alarms) == ("jpeg-reencode", [])
-    assert any("encoded anew" in line for line in found.known)
+    assert any("as JPEG makes them" in line for line in found.known)
 
 
 def test_what_was_done_to_a_copy_is_named(release, copy_of, signature, contamination):
@@ -62,7 +69,8 @@ def test_only_the_part_that_was_changed_is_named(release, copy_of, signature):
         np.where(p == "PublicTest", np.rint(0.7 * x), x).astype(np.uint8) for x, p in zip(images, parts, strict=True)
     ]
     found = compare(copy_of(brighter, parts, labels), signature)
-    assert [alarm.split(":")[0] for alarm in found.alarms] == ["PublicTest"]
+    assert found.verdict == "altered-pixels"
+    assert {alarm.split(":")[0] for alarm in found.alarms} == {"PublicTest"}
 
 
 def test_two_changes_are_both_named_and_the_graver_is_the_verdict(release, copy_of, signature):
@@ -103,7 +111,7 @@ def test_one_missing_image_is_a_subset_and_one_moved_label_is_counted(release, c
     relabelled[0] = (labels[0] + 1) % 7
     found = compare(copy_of(images, parts, relabelled), signature)
     assert (found.verdict, len(found.alarms)) == ("relabelled", 1)
-    assert "class counts differ from the release's by 1 images" in found.alarms[0]
+    assert found.alarms[0] == "1 images carry another label than in the release"
 
 
 # --- of several signatures, and of none
@@ -133,9 +141,8 @@ def test_a_file_is_published_by_its_size_and_md5(tmp_path, release, copy_of, sig
     path.write_bytes(b"the published bytes")
     copy = copy_of(*release, entries=(path,))
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    assert compare(copy, with_file(signature, path, md5)).known == ["fer2013.csv: the published file by its md5"]
-    (other,) = compare(copy, with_file(signature, path, "0" * 32)).known
-    assert "not the published file" in other
+    assert compare(copy, with_file(signature, path, md5)).known == ["the published file, by its md5"]
+    assert compare(copy, with_file(signature, path, "0" * 32)).known == []
     path.write_bytes(b"other size")
     assert compare(copy, replace(signature, files={"fer2013.csv": {"bytes": 19, "md5": md5}})).known == []
 
@@ -147,18 +154,18 @@ def test_prefixes_that_were_lost_are_known_and_no_alarm(release, copy_of, signat
     images, parts, labels = release
     halves = parts.copy()
     halves[1800:] = "PrivateTest"
-    both = measure(copy_of(images, halves, labels), "drawn", "Drawn faces", "fer2013", "")
+    both = replace(measure(copy_of(images, halves, labels), "drawn", "Drawn faces", "fer2013", ""), mixtures=MIXTURE)
     mixed = np.where(halves == "Training", "Training", "test").astype(object)
     found = compare(copy_of(images, mixed, labels), both)
     assert (found.verdict, found.alarms) == ("official", [])
-    assert any("cannot be told apart" in line for line in found.known)
+    assert any("PublicTest and PrivateTest, which cannot be told apart" in line for line in found.known)
 
 
 def test_a_test_part_without_labels_is_compared_by_its_number(release, copy_of, signature):
     images, parts, labels = release
     halves = parts.copy()
     halves[1800:] = "PrivateTest"
-    both = measure(copy_of(images, halves, labels), "drawn", "Drawn faces", "fer2013", "")
+    both = replace(measure(copy_of(images, halves, labels), "drawn", "Drawn faces", "fer2013", ""), mixtures=MIXTURE)
     mixed = np.where(halves == "Training", "Training", "test").astype(object)
     hidden = np.where(halves == "Training", labels, -1)
     assert compare(copy_of(images, mixed, hidden), both).alarms == []
@@ -169,7 +176,7 @@ def test_a_test_part_without_labels_is_compared_by_its_number(release, copy_of, 
 def counted(signature: Signature) -> Signature:
     """A signature that holds counts only."""
     parts = {name: Part(part.counts, part.size_px) for name, part in signature.parts.items()}
-    return replace(signature, parts=parts)
+    return replace(signature, parts=parts, rows=None)
 
 
 def test_a_release_known_by_counts_alone_says_so(release, copy_of, signature):
@@ -184,7 +191,8 @@ def test_a_release_known_by_counts_alone_says_so(release, copy_of, signature):
 
 def with_private(signature: Signature, total: int) -> Signature:
     counts = dict(zip(signature.classes, [total, *[0] * 6], strict=True))
-    return replace(signature, parts=signature.parts | {"PrivateTest": Part(counts, (48, 48))})
+    parts = signature.parts | {"PrivateTest": Part(counts, (48, 48))}
+    return replace(signature, parts=parts, optional=("PrivateTest",))
 
 
 def private_copy(release: tuple, copy_of, change=lambda face: face) -> Copy:
@@ -195,7 +203,8 @@ def private_copy(release: tuple, copy_of, change=lambda face: face) -> Copy:
 
 def test_private_test_of_which_no_pixels_are_known_must_look_like_public_test(release, copy_of, signature):
     fine = compare(private_copy(release, copy_of), with_private(signature, 400))
-    assert (fine.verdict, fine.alarms) == ("official", [])
+    assert (fine.verdict, fine.alarms) == ("official-privatetest-unverified", [])
+    assert any("ferlab does not know its pixels" in line for line in fine.known)
     darker = private_copy(release, copy_of, lambda face: (0.7 * face).astype(np.uint8))
     found = compare(darker, with_private(signature, 400))
     assert found.verdict == "altered-pixels"

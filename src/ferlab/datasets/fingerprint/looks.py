@@ -25,7 +25,7 @@ less than 0.004 and sharpness by a factor of 0.96 to 1.04; blurring by 0.6 px gi
 
 @dataclass(frozen=True)
 class Change:
-    """Of each picture: log ratio of contrast, difference of mean gray level, ratio of sharpness."""
+    """Of each picture: log ratio of contrast, difference of mean gray level, ratio of sharpness beyond contrast's."""
 
     contrast: np.ndarray
     brightness: np.ndarray
@@ -87,10 +87,11 @@ def _changed(name: str, found: Matches, copy: Copy, signature: Signature, result
 
 def _change(copy: Copy, rows: np.ndarray, sample: Sample, chosen: np.ndarray) -> Change:
     scan = copy.scan
+    contrast = np.log(np.maximum(scan.contrasts[rows], 0.1) / sample.contrasts[chosen].astype(np.float32))
     return Change(
-        contrast=np.log(np.maximum(scan.contrasts[rows], 0.1) / sample.contrasts[chosen].astype(np.float32)),
+        contrast=contrast,
         brightness=scan.means[rows] - sample.means[chosen].astype(np.float32),
-        sharpness=scan.sharpness[rows] / np.maximum(sample.sharpness[chosen].astype(np.float32), 0.1),
+        sharpness=scan.sharpness[rows] / np.maximum(sample.sharpness[chosen].astype(np.float32), 0.1) / np.exp(contrast),
     )
 
 
