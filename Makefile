@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow bench-verify lint lock clean
+.PHONY: help install demo test test-slow bench-verify bench-preparation lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-slow: install ## environments, wheel, mlflow run, browser
 
 bench-verify: install ## time and memory of `ferlab verify` (FER2013=DIR adds a copy of yours)
 	$(BIN)/python benchmarks/verify.py $(if $(FER2013),--fer2013 $(FER2013))
+
+bench-preparation: install ## speed of `ferlab prepare` against one core's bare loop
+	$(BIN)/python benchmarks/preparation.py
 
 lint: install
 	$(BIN)/ruff check .

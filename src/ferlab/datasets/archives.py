@@ -1,6 +1,6 @@
 """Archives as people download them: unpacked once into a cache, and never outside it."""
 
-import gzip
+import errno
 import lzma
 import os
 import tarfile
@@ -11,15 +11,17 @@ from pathlib import Path
 
 from ferlab.datasets.listing import Source
 from ferlab.errors import UserError
-from ferlab.storage import exclusive, remove_folder, sha256_of_text, writing_errors
+from ferlab.storage import NO_SPACE, exclusive, remove_folder, sha256_of_text, writing_errors
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 LARGEST_RATIO = 200
 """Unpacked bytes a packed byte; text of pixels packs about ninefold, a decompression bomb a thousandfold."""
 DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, NotImplementedError,
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
     RuntimeError,
 )  # fmt: skip
+NOT_ITS_FAULT = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of the disk, not of the archive."""
 NESTED = 2
 """Kaggle's download is a .zip that holds .tar.gz files."""
 
@@ -94,7 +96,9 @@ def _unpack(archive: Path, folder: Path, packed_bytes: int) -> None:
                 # tarfile stops before the checksum at the end of the compressed stream
                 while content.fileobj is not None and content.fileobj.read(1 << 20):
                     pass
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno in NOT_ITS_FAULT:
+            raise
         message = f"{archive}: cannot be unpacked ({str(error).splitlines()[0] if str(error) else 'damaged'})."
         raise UserError(message) from error
 

@@ -106,10 +106,20 @@ def _images(class_folder: Path, root: Path, rejected: list[Rejection]) -> Iterat
             # each image in it is one that the copy will lack
             lost = [_below(root, image) for image in entries_of(Path(entry.path)) if not is_folder(image)]
             rejected += [Rejection(name, "in a folder inside a class folder") for name in lost or [_below(root, entry)]]
-        elif is_image(entry):
+        elif is_image(entry) and _is_text(entry.name):
             yield _below(root, entry)
         else:
-            rejected.append(Rejection(_below(root, entry), NOT_AN_IMAGE))
+            reason = "its name is not text (UTF-8)" if is_image(entry) else NOT_AN_IMAGE
+            rejected.append(Rejection(_printable(_below(root, entry)), reason))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file name is text and not bytes of another encoding."""
+    return _printable(name) == name
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
 
 
 def _below(root: Path, entry: os.DirEntry[str]) -> str:

@@ -13,21 +13,10 @@ import pyarrow as pa
 from ferlab.datasets.image_files import entries_of
 from ferlab.emotions import Taxonomy
 from ferlab.manifest import Rejection
+from ferlab.samples import SAMPLE_SCHEMA
 
 ROW_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("part", pa.string(), nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("path", pa.string()),
-        pa.field("pixels", pa.binary()),
-        pa.field("group", pa.string()),
-        pa.field("box", pa.list_(pa.float32())),
-        pa.field("landmarks", pa.list_(pa.float32())),
-        pa.field("valence", pa.float32()),
-        pa.field("arousal", pa.float32()),
-        pa.field("votes", pa.list_(pa.int32())),
-    ]
+    [spec.with_name("part") if spec.name == "split" else spec for spec in SAMPLE_SCHEMA if spec.name != "twin"]
 )
 """One row an image, as a copy of a dataset holds it; the columns are explained in ``samples.SAMPLE_SCHEMA``.
 

@@ -22,20 +22,6 @@ MAGICS = {
 }
 """First bytes of a file to its format; ``+`` marks a BigTIFF."""
 
-READ_FLAGS = {
-    "gray": {
-        1: cv2.IMREAD_GRAYSCALE,
-        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    },
-    "rgb": {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    },
-}
 JPEG_QUALITY = 95
 MAX_PIXELS = 100_000_000
 HEADER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
@@ -49,12 +35,11 @@ class ImageError(ValueError):
     """An image that cannot be used; the message is the reason that goes into the rejection list."""
 
 
-def decode(data: bytes, colour: str, factor: int = 1) -> np.ndarray:
+def decode(data: bytes, colour: str) -> np.ndarray:
     """Decode a JPEG, PNG, BMP or TIFF file into uint8 pixels, (h, w) for gray or (h, w, 3) RGB.
 
     The orientation that the file names (EXIF, TIFF) is applied, 16-bit values keep their upper 8 bits, the transparency
-    of a PNG is dropped. ``factor`` 2, 4 or 8 decodes a JPEG as many times smaller, sides rounded up, out of the lower
-    frequencies that it stores: at less cost than the whole. Other formats are decoded whole.
+    of a PNG is dropped.
 
     Raises:
         ImageError: empty, cut short, too large (``MAX_PIXELS``), another format or not an image.
@@ -63,23 +48,13 @@ def decode(data: bytes, colour: str, factor: int = 1) -> np.ndarray:
     _refuse_unusable(data)
     try:
         pixels = cv2.imdecode(
-            np.frombuffer(data, np.uint8), READ_FLAGS[colour][factor if data.startswith(b"\xff\xd8") else 1]
+            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
         )
     except cv2.error as error:
         raise ImageError("not a readable image") from error
     if pixels is None:
         raise ImageError("not a readable image")
     return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
-def shrink_factor(data: bytes, region_px: float | None, wanted_px: int) -> int:
-    """The ``factor`` at which a JPEG may be decoded so that a region of it keeps at least ``wanted_px``; 1 for others.
-
-    ``region_px`` is the side of the part that is needed, in pixels of the file; None for the whole picture.
-    """
-    side: float = min(_jpeg_size(data)) if data.startswith(b"\xff\xd8") else 0
-    side = min(side, region_px) if region_px is not None else side
-    return next((factor for factor in (8, 4, 2) if side >= factor * wanted_px), 1)
 
 
 def square_pixels(data: bytes, colour: str) -> np.ndarray:

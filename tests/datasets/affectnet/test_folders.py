@@ -91,7 +91,7 @@ def test_what_is_no_image_of_a_class_is_set_aside_and_system_files_are_overlooke
     add(root, "train/.DS_Store", "train/happy/Thumbs.db", "val/desktop.ini", "val/sad/._a.jpg", "train/.cache/a.jpg")
     found = rows_of(root)
     assert [(item.id, item.reason) for item in found.rejected] == [
-        ("train/happy/more", "a folder inside a class folder"),
+        ("train/happy/more/x.jpg", "in a folder inside a class folder"),
         ("train/happy/notes.txt", "not an image file"),
         ("train/labels.csv", "not an image file"),
         ("train/stray.jpg", "not in a class folder"),

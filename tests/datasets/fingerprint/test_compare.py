@@ -208,7 +208,7 @@ def test_private_test_of_which_no_pixels_are_known_must_look_like_public_test(re
     darker = private_copy(release, copy_of, lambda face: (0.7 * face).astype(np.uint8))
     found = compare(darker, with_private(signature, 400))
     assert found.verdict == "altered-pixels"
-    assert any(alarm.startswith("PrivateTest: mean contrast is 0.7") for alarm in found.alarms)
+    assert any(alarm.startswith("PrivateTest: its mean contrast is 0.7") for alarm in found.alarms)
 
 
 def test_private_test_that_is_missing_is_known(release, copy_of, signature):

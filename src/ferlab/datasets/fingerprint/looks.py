@@ -15,6 +15,8 @@ MOST_MOVED, MOVED_WITHOUT_PART = 0.02, 0.5
 """Share of a part's sample in other parts. Where the part is absent, its near duplicates elsewhere are no sign."""
 MOST_RELABELLED = 0.01
 LEAST_FOUND = 0.97
+MOST_UNLIKE_MEAN = 0.07
+"""Of a whole part: Training and PublicTest of FER-2013 differ by less than 0.02 in each."""
 MOST_UNLIKE = 0.05
 """Share of pictures that may be outside the ranges below, and of the median of all that must be inside."""
 CONTRAST_CHANGE, BRIGHTNESS_CHANGE, SHARPNESS_RANGE = 0.03, 3.0, (0.85, 1.2)
@@ -88,10 +90,11 @@ def _changed(name: str, found: Matches, copy: Copy, signature: Signature, result
 def _change(copy: Copy, rows: np.ndarray, sample: Sample, chosen: np.ndarray) -> Change:
     scan = copy.scan
     contrast = np.log(np.maximum(scan.contrasts[rows], 0.1) / sample.contrasts[chosen].astype(np.float32))
+    sharpness = scan.sharpness[rows] / np.maximum(sample.sharpness[chosen].astype(np.float32), 0.1)
     return Change(
         contrast=contrast,
         brightness=scan.means[rows] - sample.means[chosen].astype(np.float32),
-        sharpness=scan.sharpness[rows] / np.maximum(sample.sharpness[chosen].astype(np.float32), 0.1) / np.exp(contrast),
+        sharpness=sharpness / np.exp(contrast),
     )
 
 
@@ -113,3 +116,20 @@ def label_alarms(matches: dict[str, Matches], copy: Copy, signature: Signature, 
             RELABELLED,
             f"{share:.1%} of the known images carry another label than in the release{order_of(table, copy)}",
         )
+
+
+def unlike_the_rest(copy: Copy, signature: Signature) -> Iterator[Alarm]:
+    """Parts of which no pixels are known must have the mean contrast, brightness and sharpness of those that are."""
+    measured = [name for name, part in signature.parts.items() if part.sample and name in copy.counts]
+    usable = copy.scan.usable
+    rest = usable & np.isin(copy.parts.astype(str), measured)
+    for name, part in signature.parts.items():
+        mask = usable & (copy.parts == name)
+        if part.sample or not mask.any() or not rest.any():
+            continue
+        for what, values in (
+            ("contrast", copy.scan.contrasts), ("brightness", copy.scan.means), ("sharpness", copy.scan.sharpness)
+        ):  # fmt: skip
+            ratio = float(values[mask].mean() / max(values[rest].mean(), 0.1))
+            if abs(ratio - 1) > MOST_UNLIKE_MEAN:
+                yield ALTERED, f"{name}: its mean {what} is {ratio:.2f} times that of {' and '.join(measured)}"

@@ -204,6 +204,7 @@ def load(path: Path) -> Signature:
             "medians": _array(data["medians"], 0, "<f4"),
             "rows": _load_rows(rows) if rows else None,
         }
+        _require_sizes(known)
         return Signature(**known)
     except OSError as error:
         message = f"signature={path}: cannot be read ({error.strerror})."
@@ -260,6 +261,24 @@ def _load_sample(data: dict[str, str]) -> Sample:
     return Sample(**arrays)
 
 
+def _require_sizes(known: dict[str, Any]) -> None:
+    """ValueError when counts are no numbers or arrays that belong together have other lengths."""
+    if known["medians"].shape != (BITS,):
+        message = f"medians of {len(known['medians'])} features, {BITS} are needed"
+        raise ValueError(message)
+    for name, part in known["parts"].items():
+        if not all(isinstance(count, int) and count >= 0 for count in part.counts.values()):
+            message = f"counts of {name} are not whole numbers"
+            raise ValueError(message)
+        if part.sample and len({len(getattr(part.sample, spec.name)) for spec in fields(part.sample)}) > 1:
+            message = f"the sample of {name} has columns of different length"
+            raise ValueError(message)
+    rows = known["rows"]
+    if rows and not len(rows.keys) == len(rows.labels) == len(rows.parts):
+        message = "rows have columns of different length"
+        raise ValueError(message)
+
+
 def _array(text: str, width: int, kind: Any) -> np.ndarray:
-    flat = np.frombuffer(base64.b64decode(text), kind)
+    flat = np.frombuffer(base64.b64decode(text, validate=True), kind)
     return flat.reshape(-1, width) if width else flat
