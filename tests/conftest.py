@@ -77,6 +77,7 @@ def make_request() -> MakeRequest:
         duplicates: str = "keep",
         targets: str = "majority",
         weighting: str = "inverse_frequency",
+        accept_alarms: bool = False,
         **settings: Any,
     ) -> Request:
         family = FAMILIES[LAYOUTS[layout]]
@@ -91,6 +92,7 @@ def make_request() -> MakeRequest:
             ImageSettings(**(native | settings)),
             targets,
             weighting,
+            accept_alarms,
         )
 
     return make

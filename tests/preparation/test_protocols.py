@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared, Request
 from ferlab.records.load import StoredSample, read_samples
 from ferlab.sealed import Opening
@@ -69,7 +70,7 @@ def copy_of_fer2013(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def request_for(copy_of_fer2013: Path, make_request: Any) -> Any:
-    return lambda **changes: make_request(copy_of_fer2013, dataset="fer2013", **({"protocol": "official"} | changes))
+    return lambda **changes: make_request(copy_of_fer2013, **({"protocol": "official"} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_the_manifest_keeps_the_reasons(cleaned, rows):
     # 0, 1, 2 and 3 leak; 151, 152, 181, 20 and 21 disagree; 150 and 160 stand in test too, 11 and 12 stand twice
     assert cleaned.manifest.excluded == {LEAK: 4, CONFLICT: 5, SECOND: 4}
     assert cleaned.manifest.excluded == Counter(dropped(rows, "drop_all").values())
-    assert cleaned.manifest.protocol == "fer2013/official-drop_all"
+    assert cleaned.manifest.protocol == "synthetic/official-drop_all"
     assert cleaned.manifest.total == len(rows) - 13 - len(SHRUNK)
 
 
@@ -190,7 +191,7 @@ def test_afterwards_every_picture_stands_there_once(cleaned):
 
 def test_by_default_everything_stays(kept, rows):
     assert kept.manifest.excluded == {}
-    assert kept.manifest.protocol == "fer2013/official"
+    assert kept.manifest.protocol == "synthetic/official"
     assert set(stored(kept)) == set(range(len(rows))) - set(SHRUNK)
 
 
@@ -226,5 +227,26 @@ def test_the_validation_splits_of_all_folds_partition_training(request_for, rows
 def test_every_fold_is_a_dataset_of_its_own(request_for):
     request = request_for(protocol="carved")
     requests = [replace(request, split=replace(request.split, folds=5, fold=fold)) for fold in range(5)]
-    assert [item.protocol_id for item in requests] == [f"fer2013/carved-fold{fold}of5" for fold in range(5)]
+    assert [item.protocol_id for item in requests] == [f"synthetic/carved-fold{fold}of5" for fold in range(5)]
     assert len({item.key for item in [request, *requests]}) == 6
+
+
+# --- copies that are not what their release is
+
+
+def test_another_dataset_under_the_name_of_fer2013_is_refused(copy_of_fer2013, make_request, run_prepare, tmp_path):
+    with pytest.raises(UserError, match=r"not what it should be \(unknown: .*accept_alarms=true"):
+        run_prepare(make_request(copy_of_fer2013, dataset="fer2013"), tmp_path, max_rejected=0.02)
+    assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("fer2013")]
+
+
+def test_accepted_alarms_stand_in_the_name_of_the_protocol(copy_of_fer2013, make_request, run_prepare, tmp_path):
+    request = make_request(copy_of_fer2013, dataset="fer2013", accept_alarms=True)
+    manifest = run_prepare(request, tmp_path, max_rejected=0.02).manifest
+    assert manifest.protocol == "fer2013/carved-alarms"
+    assert manifest.verdict == "unknown"
+    assert any("it is another dataset" in line for line in manifest.alarms)
+
+
+def test_drawn_faces_are_compared_with_no_release(kept):
+    assert (kept.manifest.verdict, kept.manifest.alarms) == ("not compared", ())
