@@ -384,7 +384,10 @@ def test_two_thousand_real_rows_are_prepared_pixel_for_pixel(real_faces, tmp_pat
     subprocess.run(
         [sys.executable, str(script), "--layout", "csv", "--out", str(tmp_path / "csv"), "--limit", "2000"], check=True
     )
-    made = run_prepare(make_request(tmp_path / "csv", dataset="fer2013"), tmp_path / "out")
+    # 2,000 of 32,298 rows are a subset, which preparation refuses unless it is accepted
+    request = make_request(tmp_path / "csv", dataset="fer2013", accept_alarms=True)
+    made = run_prepare(request, tmp_path / "out")
+    assert made.manifest.verdict == "subset"
     with (tmp_path / "csv" / "fer2013.csv").open(newline="") as file:
         source = list(csv.DictReader(file))
     samples = list(read_samples(made.folder, made.manifest, "test", OPENING))
