@@ -182,6 +182,7 @@ def _duplicates_table(copy: Copy) -> pa.Table:
             "part": copy.parts[rows].tolist(),
             "label": names[copy.labels[rows]].tolist(),
             "correlation": [*([1.0] * len(grouped)), *np.repeat(near.correlation, 2).tolist()],
+            "mirrored": [*([False] * len(grouped)), *np.repeat(near.mirrored, 2).tolist()],
         }
     )
 

@@ -45,10 +45,6 @@ class Scan:
         mask[list(self.unusable)] = False
         return mask
 
-    def digest_list(self) -> list[bytes | None]:
-        """The digest of every row as 16 bytes, None where it could not be decoded."""
-        return [None if row in self.unusable else digest.tobytes() for row, digest in enumerate(self.digests)]
-
 
 def scan(table: pa.Table, cores: int, on_progress: Progress) -> Scan:
     """Look at every row of a table (``ROW_SCHEMA``) with ``cores`` threads."""

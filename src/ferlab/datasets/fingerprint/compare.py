@@ -76,12 +76,9 @@ def _has_other_pixels(name: str, copy: Copy, signature: Signature) -> bool:
         return True
     shares = exact_shares(copy, signature)
     of_mixture = [part for part in copy.counts if name in signature.mixtures.get(part, ())]
-    here = shares.get(name, max((_exact_in_mixture(copy, signature, part) for part in of_mixture), default=None))
+    mixed = exact_shares(copy, signature, tuple(of_mixture)).values()
+    here = shares.get(name, max(mixed, default=None))
     return max(shares.values(), default=0.0) <= OTHER if here is None else here <= OTHER
-
-
-def _exact_in_mixture(copy: Copy, signature: Signature, part: str) -> float:
-    return exact_shares(copy, signature, (part,))[part]
 
 
 def _clean_verdict(copy: Copy, signature: Signature) -> str:
