@@ -20,7 +20,7 @@ from ferlab.emotions import TAXONOMIES
 from ferlab.preparation.prepare import Prepared, Request, prepare
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
-from ferlab.storage import exclusive
+from ferlab.storage.files import exclusive
 
 CSV_FACES, AFFECTNET_FACES, SEED = 700, 120, 3
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -89,7 +89,7 @@ def _run_command(command: str, rest: list[str]) -> int:
 
     from ferlab.config.files import search_folders
     from ferlab.config.overrides import explain, hydra_arguments, search_path
-    from ferlab.storage import write_text, writing_errors
+    from ferlab.storage.files import write_text, writing_errors
 
     home = Path(os.environ["FERLAB_HOME"])
     try:
@@ -176,7 +176,7 @@ def _set_up_environment(verbose: bool) -> None:
 
 
 def _report(error: Exception, verbose: bool) -> int:
-    from ferlab.storage import NO_SPACE, NO_SPACE_WORDS, no_space_error
+    from ferlab.storage.files import NO_SPACE, NO_SPACE_WORDS, no_space_error
 
     full_disk = isinstance(error, OSError) and error.errno in NO_SPACE
     if full_disk or any(word in str(error) for word in NO_SPACE_WORDS):

@@ -8,7 +8,7 @@ from typing import Any
 from ferlab.errors import UserError
 from ferlab.samples import TEST
 from ferlab.sealed import Opening, SealedSplitError
-from ferlab.storage import write_text
+from ferlab.storage.files import write_text
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 2

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ferlab.errors import UserError
-from ferlab.storage import atomic_path
+from ferlab.storage.files import atomic_path
 
 SUM_TOLERANCE = 1e-3
 METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")

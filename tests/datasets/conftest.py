@@ -16,7 +16,7 @@ from ferlab.datasets.listing import Rows, Source, row_table
 from ferlab.datasets.synthetic.drawing import draw_face
 from ferlab.datasets.synthetic.population import sample_face
 from ferlab.emotions import FER2013
-from ferlab.storage import exclusive
+from ferlab.storage.files import exclusive
 
 NOBODY = 65534
 DRAWN, DRAWN_SEED = 4000, 11

@@ -19,7 +19,7 @@ from ferlab.predictions import Predictions
 from ferlab.samples import TEST
 from ferlab.scoring.predict import predict_split
 from ferlab.sealed import Opening
-from ferlab.storage import exclusive
+from ferlab.storage.files import exclusive
 from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run
 from ferlab.tracking.run import Run
 

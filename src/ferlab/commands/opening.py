@@ -9,7 +9,7 @@ from ferlab.datasets.catalog import SYNTHETIC, Family, family_of, taxonomies_of
 from ferlab.datasets.listing import Reading, Source
 from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.emotions import TAXONOMIES
-from ferlab.storage import exclusive
+from ferlab.storage.files import exclusive
 
 
 @dataclass(frozen=True)

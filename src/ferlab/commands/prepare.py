@@ -17,7 +17,7 @@ from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
 from ferlab.preparation.prepare import Prepared, Request, prepare, prepared_folder, refuse_bad_share
 from ferlab.preparation.shards import ImageSettings
 from ferlab.preparation.spark import Resources
-from ferlab.storage import write_text
+from ferlab.storage.files import write_text
 from ferlab.tracking.run import Run
 
 ORIGIN_NAME = "origin.json"

@@ -24,7 +24,7 @@ from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
-from ferlab.storage import exclusive
+from ferlab.storage.files import exclusive
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import AugmentSpec

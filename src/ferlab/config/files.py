@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from ferlab.storage import sha256_of_text
+from ferlab.storage.files import sha256_of_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

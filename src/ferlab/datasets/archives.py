@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ferlab.datasets.listing import Source
 from ferlab.errors import UserError
-from ferlab.storage import NO_SPACE, exclusive, remove_folder, sha256_of_text, writing_errors
+from ferlab.storage.files import NO_SPACE, exclusive, remove_folder, sha256_of_text, writing_errors
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 LARGEST_RATIO = 200

@@ -29,7 +29,7 @@ from ferlab.preparation.class_weights import class_weights
 from ferlab.preparation.shards import ImageSettings, ShardJob, assign_shards
 from ferlab.preparation.spark import Resources, run_shard_job
 from ferlab.samples import SPLITS, TEST, TRAIN, VALIDATION
-from ferlab.storage import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
+from ferlab.storage.files import atomic_path, exclusive, remove_folder, sha256_of_text, writing_errors
 
 KEY_LENGTH = 12
 NOT_COMPARED = "not compared"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ferlab.errors import UserError
 from ferlab.preparation.shards import RESULT_SCHEMA, ShardJob
-from ferlab.storage import NO_SPACE_WORDS, no_space_error, remove_folder
+from ferlab.storage.files import NO_SPACE_WORDS, no_space_error, remove_folder
 from ferlab.streams import quiet_stderr
 
 ROWS_PER_BATCH = 256

@@ -12,7 +12,7 @@ from types import TracebackType
 import google_crc32c
 
 from ferlab.errors import UserError
-from ferlab.storage import atomic_path
+from ferlab.storage.files import atomic_path
 
 MASK_DELTA = 0xA282EAD8
 

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ferlab import __version__
-from ferlab.storage import sha256_of_text
+from ferlab.storage.files import sha256_of_text
 
 GIT_TIMEOUT_S = 20
 

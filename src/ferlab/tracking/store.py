@@ -11,7 +11,7 @@ from typing import Any
 
 from ferlab import interrupts
 from ferlab.errors import UserError
-from ferlab.storage import atomic_path, exclusive, writing_errors
+from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
 from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.errors import UserError
-from ferlab.storage import remove_folder, writing_errors
+from ferlab.storage.files import remove_folder, writing_errors
 
 LAST, BEST, STATE = "last.keras", "best.keras", "state.json"
 

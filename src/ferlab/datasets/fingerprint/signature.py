@@ -16,7 +16,7 @@ from ferlab.datasets.audit.features import BITS, hashes
 from ferlab.datasets.audit.near import FLAT
 from ferlab.datasets.fingerprint.copy import Copy
 from ferlab.errors import UserError
-from ferlab.storage import write_text
+from ferlab.storage.files import write_text
 
 SCHEMA_VERSION = 1
 FOLDER = Path(__file__).parent / "signatures"

@@ -19,7 +19,7 @@ from ferlab.datasets.synthetic.fer2013_files import (
     FERPLUS,
 )
 from ferlab.errors import UserError
-from ferlab.storage import remove_folder, writing_errors
+from ferlab.storage.files import remove_folder, writing_errors
 
 SMALLEST_COUNT = 70
 """With fewer faces a split or a category could stay empty."""

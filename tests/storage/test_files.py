@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ferlab.errors import AlreadyRunningError, UserError
-from ferlab.storage import (
+from ferlab.storage.files import (
     atomic_path,
     exclusive,
     remove_folder,
@@ -85,7 +85,7 @@ def limit_file_size() -> None:
 
 def test_a_real_file_size_limit_leaves_no_file(tmp_path):
     program = (
-        "import sys\nfrom pathlib import Path\nfrom ferlab.storage import write_text\n"
+        "import sys\nfrom pathlib import Path\nfrom ferlab.storage.files import write_text\n"
         "from ferlab.errors import AlreadyRunningError, UserError\n"
         "try:\n    write_text(Path(sys.argv[1]), 'x' * 100_000)\n"
         "except UserError as error:\n    print(error); sys.exit(2)\n"
@@ -103,7 +103,7 @@ def test_a_real_file_size_limit_leaves_no_file(tmp_path):
 
 
 HOLDER = (
-    "import sys, time\nfrom pathlib import Path\nfrom ferlab.storage import exclusive\n"
+    "import sys, time\nfrom pathlib import Path\nfrom ferlab.storage.files import exclusive\n"
     "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(float(sys.argv[2]))\n"
 )
 
