@@ -6,6 +6,10 @@ files works on a copy.
 
 import os
 import shutil
+import subprocess
+import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +21,10 @@ from ferlab.datasets.listing import Reading
 from ferlab.datasets.splits import Split
 from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.emotions import TAXONOMIES
-from ferlab.preparation.prepare import Prepared, Request, prepare
-from ferlab.preparation.shards import ImageSettings
-from ferlab.preparation.spark import Resources
+from ferlab.imaging.face import ImageSettings
+from ferlab.preparation.prepare import Prepared, prepare
+from ferlab.preparation.request import Request
+from ferlab.preparation.spark import Resources, Watch
 from ferlab.storage.files import exclusive
 
 CSV_FACES, AFFECTNET_FACES, SEED = 700, 120, 3
@@ -78,6 +83,7 @@ def make_request() -> MakeRequest:
         targets: str = "majority",
         weighting: str = "inverse_frequency",
         accept_alarms: bool = False,
+        shards: int | None = None,
         **settings: Any,
     ) -> Request:
         family = FAMILIES[LAYOUTS[layout]]
@@ -93,6 +99,7 @@ def make_request() -> MakeRequest:
             targets,
             weighting,
             accept_alarms,
+            shards,
         )
 
     return make
@@ -100,16 +107,17 @@ def make_request() -> MakeRequest:
 
 @pytest.fixture(scope="session")
 def run_prepare() -> RunPrepare:
-    """``run_prepare(request, prepared_root, cores=2, max_rejected=0.01, on_progress=...)``: a real Spark run, ~8 s."""
+    """``run_prepare(request, prepared_root, cores=2, max_rejected=0.01, watch=...)``: a real Spark run, ~8 s."""
 
     def run(
         request: Request,
         prepared_root: Path,
         cores: int = 2,
         max_rejected: float = 0.01,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        watch: Watch | None = None,
+        master: str | None = None,
     ) -> Prepared:
-        return prepare(request, prepared_root, Resources(cores, 1), max_rejected, {}, on_progress)
+        return prepare(request, prepared_root, Resources(cores, 1, master), max_rejected, {}, watch or Watch())
 
     return run
 
@@ -158,6 +166,32 @@ def tf() -> Any:
     import tensorflow
 
     return tensorflow
+
+
+@pytest.fixture(scope="session")
+def storage_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Cloud Storage emulator in a process of its own, which ends with the session."""
+    answered = tmp_path_factory.mktemp("storage-emulator") / "address"
+    script = [sys.executable, str(Path(__file__).parent / "storage" / "emulator.py"), str(answered)]
+    with subprocess.Popen(
+        script, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        while not answered.exists():
+            assert server.poll() is None, "the storage emulator ended before it answered"
+            time.sleep(0.05)
+        yield answered.read_text()
+        server.communicate()
+
+
+@pytest.fixture
+def bucket(storage_emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``gs://NAME`` of a fresh bucket of the emulator, to which this process and its children talk meanwhile."""
+    from google.cloud import storage
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_emulator)
+    name = f"ferlab-{uuid.uuid4().hex[:12]}"
+    storage.Client(project="tests").create_bucket(name)
+    return f"gs://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, Rejection, Shard, load_complete
+from ferlab.manifest import MANIFEST_NAME, Manifest, Shard, load_complete
 from ferlab.sealed import Opening, SealedSplitError
 
 
@@ -34,7 +34,7 @@ def manifest(tmp_path) -> Manifest:
         counts={"train": {"angry": 9, "happy": 8}, "validation": {"angry": 0, "happy": 0}, "test": {}},
         class_weights={"angry": 0.9, "happy": 1.1},
         shards=tuple(shards),
-        rejected=(Rejection("17", "cut JPEG file"),),
+        rejected={"cut JPEG file": 1},
         excluded={"PrivateTest": 5},
         policy={"contempt": "left out"},
         twins={"validation": 0, "test": 2},

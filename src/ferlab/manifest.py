@@ -8,10 +8,12 @@ from typing import Any
 from ferlab.errors import UserError
 from ferlab.samples import TEST
 from ferlab.sealed import Opening, SealedSplitError
-from ferlab.storage.files import write_text
+from ferlab.storage import places
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 2
+REJECTED_NAME = "rejected.parquet"
+"""Beside the manifest: columns ``id`` and ``reason`` of every sample that was set aside."""
+SCHEMA_VERSION = 3
 ENCODINGS = ("png", "jpeg", "raw", "float32")
 COLOURS = ("gray", "rgb")
 WEIGHTINGS = ("inverse_frequency", "effective_number", "capped", "none")
@@ -45,7 +47,8 @@ class Manifest:
     ``counts`` maps split to class name to number of samples; ``class_weights`` maps class name to the weight of a
     training sample of it (mean 1 over the training samples, by the scheme ``weighting``); ``has_votes``: every record
     carries the annotators' votes; ``excluded`` counts, by reason, what the protocol leaves out, ``policy`` says what
-    was decided in words; ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
+    was decided in words; ``rejected`` counts by reason what could not be used (``rejected.parquet`` names each);
+    ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
     None where pixels were not compared; ``verdict`` says which release the copy is, ``alarms`` what is wrong with it
     and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label, source pixels, votes, box and
     landmarks, over the protocol, the targets and the image settings; ``request_key`` identifies the request that made
@@ -67,7 +70,7 @@ class Manifest:
     counts: dict[str, dict[str, int]]
     class_weights: dict[str, float]
     shards: tuple[Shard, ...]
-    rejected: tuple[Rejection, ...]
+    rejected: dict[str, int]
     excluded: dict[str, int]
     policy: dict[str, str]
     twins: dict[str, int] | None
@@ -90,6 +93,11 @@ class Manifest:
         """Number of samples over all splits."""
         return sum(shard.samples for shard in self.shards)
 
+    @property
+    def total_rejected(self) -> int:
+        """Number of samples that could not be used."""
+        return sum(self.rejected.values())
+
     def split_shards(self, split: str, opening: Opening | None = None) -> tuple[Shard, ...]:
         """Shards of one split, in order; those of the test split only for an ``opening``.
 
@@ -102,24 +110,25 @@ class Manifest:
             raise SealedSplitError(message)
         return tuple(shard for shard in self.shards if shard.split == split)
 
-    def save(self, folder: Path) -> None:
-        """Write ``manifest.json`` atomically: the folder counts as prepared from this moment."""
-        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1) + "\n")
+    def save(self, place: str | Path) -> None:
+        """Write ``manifest.json`` atomically: the folder or bucket prefix counts as prepared from this moment."""
+        text = json.dumps(asdict(self), indent=1) + "\n"
+        places.write_bytes(places.joined(str(place), MANIFEST_NAME), text.encode())
 
     @classmethod
-    def load(cls, folder: Path) -> "Manifest":
-        """Read the manifest of a prepared dataset.
+    def load(cls, place: str | Path) -> "Manifest":
+        """Read the manifest of a prepared dataset in a folder or below a ``gs://`` prefix.
 
         Raises:
             UserError: there is none, it is damaged, or another schema version wrote it.
 
         """
-        path = folder / MANIFEST_NAME
+        path = places.joined(str(place), MANIFEST_NAME)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(places.read_bytes(path).decode())
             version = data["schema_version"]
         except FileNotFoundError as error:
-            message = f"{folder}: no {MANIFEST_NAME} there. Run `ferlab prepare` for this dataset first."
+            message = f"{place}: no {MANIFEST_NAME} there. Run `ferlab prepare` for this dataset first."
             raise UserError(message) from error
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise _unreadable(path, repr(error)) from error
@@ -127,7 +136,6 @@ class Manifest:
             raise _unreadable(path, f"schema version {version}, this ferlab reads {SCHEMA_VERSION}")
         try:
             data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
-            data["rejected"] = tuple(Rejection(**item) for item in data["rejected"])
             data["classes"] = tuple(data["classes"])
             data["alarms"] = tuple(data["alarms"])
             return cls(**data)
@@ -135,20 +143,17 @@ class Manifest:
             raise _unreadable(path, repr(error)) from error
 
 
-def _unreadable(path: Path, reason: str) -> UserError:
+def _unreadable(path: str, reason: str) -> UserError:
     return UserError(f"{path}: cannot be read ({reason}). Remove the folder and run `ferlab prepare` again.")
 
 
-def load_complete(folder: Path, request_key: str) -> Manifest | None:
-    """The manifest when this request is prepared in ``folder`` and every shard is there in full size."""
+def load_complete(place: str | Path, request_key: str) -> Manifest | None:
+    """The manifest when this request is prepared there and every shard is there in full size."""
     try:
-        manifest = Manifest.load(folder)
+        manifest = Manifest.load(place)
     except UserError:
         return None
     if manifest.request_key != request_key:
         return None
-    for shard in manifest.shards:
-        file = folder / shard.name
-        if not file.is_file() or file.stat().st_size != shard.bytes:
-            return None
-    return manifest
+    sizes = places.sizes_below(str(place))
+    return manifest if all(sizes.get(shard.name) == shard.bytes for shard in manifest.shards) else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.prepare import find_prepared
+from ferlab.commands.prepared_data import find_prepared
 from ferlab.commands.terminal import percent
 from ferlab.commands.train import BOOTSTRAP_SEED, EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
 from ferlab.config.schema import EnsembleConfig
@@ -64,7 +64,7 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
     with context.store.run("ensemble", study, name, parent=parent) as run:
         run.log_config({"runs": [record.id for record in records], "method": method, "study": study})
         run.link("train", [record.id for record in records])
-        folder, manifest = find_prepared(context.prepared_root, members[0].dataset_digest)
+        folder, manifest = find_prepared(context, members[0].dataset_digest)
         require_same_classes(manifest.classes, members[0].classes, str(folder), f"run {records[0].id}")
         run.log_dataset(manifest, folder, "ensemble")
         combined = combine(members, weights, run.id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.prepare import find_prepared
+from ferlab.commands.prepared_data import find_prepared
 from ferlab.commands.terminal import percent
 from ferlab.config.schema import EvaluateConfig, Evaluation
 from ferlab.errors import UserError
@@ -77,7 +77,7 @@ def evaluate(
         stage = record.stage or "not one of ferlab"
         message = f"run {record.id} ({record.name}) is {stage}: it holds no model to evaluate."
         raise UserError(message)
-    folder, manifest = find_prepared(context.prepared_root, record.tags.get("dataset.digest", ""))
+    folder, manifest = find_prepared(context, record.tags.get("dataset.digest", ""))
     set_up_backend(config.compute)
     model = record.load_model()
     with context.store.run("evaluate", config.study or record.study, f"evaluate-{record.name}", parent=parent) as run:

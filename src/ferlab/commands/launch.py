@@ -14,6 +14,7 @@ from ferlab.config.files import conf_folder, config_root, options
 from ferlab.config.rules import Facts
 from ferlab.config.validate import validate
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
+from ferlab.storage.objects import is_remote
 from ferlab.tracking.store import Store, connect
 
 HOME_VARIABLE = "FERLAB_HOME"
@@ -40,9 +41,12 @@ class Context:
         return self._store
 
     @property
-    def prepared_root(self) -> Path:
-        """Where prepared datasets live."""
-        return self.home / "prepared"
+    def prepared_root(self) -> str:
+        """Where prepared datasets live: a folder of this machine, or ``gs://``."""
+        given = self.raw.get("compute", {}).get("prepared")
+        return (
+            given if given and is_remote(given) else str(Path(given or self.home / "prepared").expanduser().resolve())
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from ferlab.commands.ensemble import ensemble
 from ferlab.commands.evaluate import Evaluated, evaluate, say_twin_free
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
-from ferlab.commands.prepare import ensure_prepared
+from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration, percent
 from ferlab.commands.train import Trained, train
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, Member, PipelineConfig, TrainConfig
@@ -30,7 +30,8 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
         parent.log_config(context.raw)
         prepared, prepare_run = ensure_prepared(config, context, parent)
         if prepared.reused:
-            context.terminal.say(f"prepared data reused: {prepared.folder}")
+            context.terminal.say(f"prepared data reused: {prepared.place}")
+        prepared = on_this_machine(prepared, context)
         trained = [train(own, _member_context(raw, context), prepared, prepare_run, parent) for own, raw in members]
         chosen = EnsembleConfig(config.study, [one.run_id for one in trained], config.ensemble, config.compute)
         combined = ensemble(chosen, context, parent)

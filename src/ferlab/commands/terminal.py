@@ -2,19 +2,28 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from ferlab.evaluation.metrics import Estimate
 from ferlab.training.fit import EpochRow
 
 PLAIN_WIDTH = 120
+OnProgress = Callable[[int, int], None]
 
 
 class Terminal:
@@ -42,17 +51,41 @@ class Terminal:
         self.console.print(table)
 
     @contextmanager
-    def progress(self, label: str) -> Any:
-        """A progress bar: yields a function of (done, total). Silent when the output is not a terminal."""
+    def progress(self, label: str, unit: str = "img") -> Iterator[OnProgress]:
+        """A progress bar with rate and time left: yields a function of (done, total)."""
+        with self.bars() as bar:
+            yield bar(label, unit)
+
+    @contextmanager
+    def bars(self) -> Iterator[Callable[[str, str], OnProgress]]:
+        """Progress of several steps, one shown at a time: yields a function that makes a bar from label and unit.
+
+        Silent when the output is not a terminal.
+        """
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
+            _RateColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
-            task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
+
+            def bar(label: str, unit: str) -> OnProgress:
+                task = shown.add_task(label, start=False, total=None, visible=False, unit=unit)
+
+                def on_progress(done: int, total: int) -> None:
+                    if not shown.tasks[task].started:
+                        for other in shown.task_ids:
+                            shown.update(other, visible=other == task)
+                        shown.start_task(task)
+                    shown.update(task, completed=done, total=total)
+
+                return on_progress
+
+            yield bar
 
     def epochs(self, name: str) -> Callable[[EpochRow], None]:
         """A function that prints one line for each finished epoch."""
@@ -69,6 +102,14 @@ class Terminal:
             )
 
         return show
+
+
+class _RateColumn(ProgressColumn):
+    """Units a second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "")
 
 
 def percent(estimate: Estimate) -> str:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from ferlab import interrupts
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
-from ferlab.commands.prepare import ensure_prepared
+from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import percent
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
@@ -62,6 +62,7 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
         interrupted = _interrupted(config.resume, context)
         config = validate(OmegaConf.create(context.raw), TrainConfig, machine_facts())
     prepared, prepare_run = ensure_prepared(config, context)
+    prepared = on_this_machine(prepared, context)
     trained = train(config, context, prepared, prepare_run, interrupted=interrupted)
     context.terminal.say(f"{trained.name}: validation accuracy {percent(trained.scores.estimates['accuracy'])}")
     context.terminal.say(f"run {trained.run_id}")

@@ -60,8 +60,6 @@ def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Pro
             "dataset.root",
             f"not set. Point it at the folder that holds {dataset.name}, or try dataset=synthetic.",
         )
-    if dataset.root and dataset.root.startswith("gs://"):
-        yield "dataset.root", "gs:// folders cannot be read yet: copy the dataset to a local folder."
     if 0 < dataset.synthesize.count < 70:
         yield (
             "dataset.synthesize.count",

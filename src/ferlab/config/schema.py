@@ -62,7 +62,8 @@ class Preparation:
     """How records are stored; None means the dataset's native choice.
 
     ``margin``: added on every side of a face box, as a share of its longer side; ``align``: turn faces upright by their
-    landmarks. ``class_weights``: how the weights in manifest and records follow from the counts.
+    landmarks. ``shards``: how many each split has, None for as many as its size asks for. ``class_weights``: how they
+    follow from the counts.
     """
 
     size_px: int | None = number(16, 1024, None)
@@ -70,6 +71,7 @@ class Preparation:
     encoding: str | None = choice(ENCODINGS, None)
     margin: float = number(0.0, 1.0, 0.0)
     align: bool = False
+    shards: int | None = number(1, 1_000_000, None)
     class_weights: str = choice(WEIGHTINGS, "inverse_frequency")
     max_rejected: float = number(0.0, 1.0, 0.01)
 
@@ -78,14 +80,18 @@ class Preparation:
 class Compute:
     """Where it runs.
 
-    ``cores`` 0 means all; ``memory_gb`` is what Spark's driver gets; images that take
-    less than half of it are trained on from memory, others are streamed.
+    ``cores`` 0 means all; ``memory_gb`` is what Spark's driver gets; images that take less than half of it are trained
+    on from memory, others are streamed. ``prepared``: folder or ``gs://`` prefix of the prepared datasets, None for
+    ``FERLAB_HOME/prepared``. ``spark_master``: a standalone cluster (``spark://host:port``) that prepares instead of
+    this machine.
     """
 
     name: str = choice(("local",))
     cores: int = number(0, 1024, 0)
     memory_gb: float = number(1, 4096, 2)
     device: str = choice(("auto", "cpu", "gpu"), "auto")
+    prepared: str | None = None
+    spark_master: str | None = None
 
 
 @dataclass

@@ -122,3 +122,21 @@ def class_counts_figure(counts: Mapping[str, Mapping[str, int]], title: str) -> 
     axes.set(xlabel="", yscale="log", title=title)
     axes.legend(title="")
     return figure
+
+
+def mosaic_figure(pictures: Mapping[str, Sequence[np.ndarray]], title: str) -> Any:
+    """One row of pictures a category; pictures are uint8 (side, side, 1 or 3), all of one size."""
+    columns = max(len(row) for row in pictures.values())
+    figure, whole = _axes(1 + 0.8 * columns, 0.6 + 0.8 * len(pictures))
+    whole.set_axis_off()
+    whole.set_title(title)
+    grid = whole.get_subplotspec().subgridspec(len(pictures), columns, wspace=0.04, hspace=0.04)
+    for row, (name, shown) in enumerate(pictures.items()):
+        for column, pixels in enumerate(shown):
+            axes = figure.add_subplot(grid[row, column])
+            axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            if column == 0:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure

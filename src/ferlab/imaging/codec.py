@@ -31,15 +31,33 @@ STRIPS_AND_TILES = ((273, 279), (324, 325))
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+DECODING = {
+    "gray": {
+        1: cv2.IMREAD_GRAYSCALE,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    },
+    "rgb": {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    },
+}
+"""OpenCV's flag for a colour and how much smaller the picture is wanted."""
+
+
 class ImageError(ValueError):
     """An image that cannot be used; the message is the reason that goes into the rejection list."""
 
 
-def decode(data: bytes, colour: str) -> np.ndarray:
+def decode(data: bytes, colour: str, shrink: int = 1) -> np.ndarray:
     """Decode a JPEG, PNG, BMP or TIFF file into uint8 pixels, (h, w) for gray or (h, w, 3) RGB.
 
     The orientation that the file names (EXIF, TIFF) is applied, 16-bit values keep their upper 8 bits, the transparency
-    of a PNG is dropped.
+    of a PNG is dropped. ``shrink`` (1, 2, 4, 8; JPEG only) gives ceil(side / shrink) pixels a side, averaged by the
+    decoder itself (scaled inverse DCT).
 
     Raises:
         ImageError: empty, cut short, too large (``MAX_PIXELS``), another format or not an image.
@@ -47,14 +65,23 @@ def decode(data: bytes, colour: str) -> np.ndarray:
     """
     _refuse_unusable(data)
     try:
-        pixels = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR
-        )
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), DECODING[colour][shrink])
     except cv2.error as error:
         raise ImageError("not a readable image") from error
     if pixels is None:
         raise ImageError("not a readable image")
     return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def shrink_for(data: bytes, wanted_px: int, region_px: float | None = None) -> int:
+    """By how much a file may be decoded smaller (1, 2, 4 or 8) so that a region keeps ``wanted_px`` pixels a side.
+
+    ``region_px`` is the side of the region in pixels of the photo, None for its shorter side. 1 for all but JPEG files.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return 1
+    side = min(_jpeg_size(data)) if region_px is None else region_px
+    return next((shrink for shrink in (8, 4, 2) if side >= shrink * wanted_px), 1)
 
 
 def square_pixels(data: bytes, colour: str) -> np.ndarray:
@@ -125,6 +152,8 @@ def _refuse_unusable(data: bytes) -> None:
 
 def _refuse_cut_jpeg(data: bytes) -> None:
     """A decoder fills the missing part of a cut file with gray; the end marker tells."""
+    if data.endswith(b"\xff\xd9") and b"\xff\xda" in data:
+        return
     # inside entropy-coded data FF D9 cannot occur, so an end marker after the last scan start is the end
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xda" not in data:
         raise ImageError("cut JPEG file")

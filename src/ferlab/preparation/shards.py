@@ -1,129 +1,214 @@
-"""The executors' work: raw samples in, finished shards out. No TensorFlow, no Spark imports."""
+"""The executors' work: the rows of a shard in, a finished shard out. No TensorFlow, no Spark imports."""
 
 import hashlib
 import json
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
-from ferlab.imaging.codec import ImageError, decode, encode, resize, square_pixels
-from ferlab.imaging.geometry import align, crop
+from ferlab.imaging.codec import ImageError, decode, encode, square_pixels
+from ferlab.imaging.face import face_of_file, face_of_pixels
+from ferlab.preparation.plan import Plan
 from ferlab.records.example import encode_example
 from ferlab.records.tfrecord import ShardWriter
-from ferlab.samples import SPLITS, hash_fraction, pixel_digest
+from ferlab.samples import pixel_digest
+from ferlab.storage import places
+from ferlab.storage.objects import is_remote
 
-SHARDS_PER_SPLIT = 16
-SMALL_PX, SMALL_IMAGES_PER_SHARD, LARGE_IMAGES_PER_SHARD = 96, 20_000, 4_000
-ORDER_BITS = 52
+ROWS_PER_READ = 256
+READERS = 16
+"""Outcomes are tiny, so in a bucket the waiting is shared among some threads."""
+CONTENT_BITS = 256
 
-RESULT_SCHEMA = pa.schema(
-    [
-        ("name", pa.string()),
-        ("split", pa.string()),
-        ("samples", pa.int64()),
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("content", pa.string()),
-        ("counts", pa.string()),
-        ("twins", pa.int64()),
-        ("rejected", pa.string()),
-        ("started_s", pa.float64()),
-        ("ended_s", pa.float64()),
-    ]
-)
-"""One row a shard; ``counts`` (label -> samples) and ``rejected`` ([id, reason] pairs) are JSON."""
+TASK_RESULT = "name string, samples long"
+"""Spark's schema of what a task returns for each of its shards; the whole outcome lies beside the shard."""
 
 
 @dataclass(frozen=True)
-class ImageSettings:
-    """What every record of a prepared dataset has in common; ``margin`` and ``align`` as in ``imaging.geometry``."""
+class Outcome:
+    """What became of the rows of one shard.
 
-    size_px: int
-    colour: str
-    encoding: str
-    margin: float = 0.0
-    align: bool = False
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """Called by Spark on the sorted samples of some shards.
-
-    ``folder`` is where the shards go; ``weights`` holds a sample's weight for each class; ``exact_px`` is the side that
-    every source image must have, None when they vary.
+    ``content`` is the sum, modulo 2 ** 256, of the SHA-256 of every sample's id, split, label, stored pixels, votes,
+    box and landmarks: it does not depend on how samples are spread over shards. ``counts`` maps a label to its number
+    of samples; ``rejected`` holds pairs of id and reason; ``bytes_in`` is the size of the source images; times are
+    seconds since 1970.
     """
 
-    folder: str
-    settings: ImageSettings
-    weights: tuple[float, ...]
-    exact_px: int | None = None
+    name: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+    content: int
+    counts: dict[int, int]
+    twins: int
+    rejected: list[tuple[str, str]]
+    bytes_in: int
+    started_s: float
+    ended_s: float
+
+    def save(self, plan: Plan) -> None:
+        """Write it beside its shard, which counts as finished from this moment."""
+        data = asdict(self) | {"content": f"{self.content:064x}"}
+        places.write_bytes(plan.outcome(self.name), json.dumps(data).encode())
+
+
+def load_outcomes(plan: Plan, names: Sequence[str]) -> list[Outcome | None]:
+    """The outcome of each shard, None where it is not finished or what was written of it is damaged."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(partial(_load_outcome, plan), names))
+
+
+def _load_outcome(plan: Plan, name: str) -> Outcome | None:
+    try:
+        data = json.loads(places.read_bytes(plan.outcome(name)))
+        data["content"] = int(data["content"], 16)
+        data["counts"] = {int(label): count for label, count in data["counts"].items()}
+        data["rejected"] = [(sample_id, reason) for sample_id, reason in data["rejected"]]
+        return Outcome(**data)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Called by Spark on batches of shard numbers: makes each of these shards of ``names``."""
+
+    plan: Plan
+    names: tuple[str, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write each shard that the sorted rows belong to; yield one result row a shard."""
-        rows = (row for batch in batches for row in batch.to_pylist())
-        for name, samples in groupby(rows, key=lambda row: row["shard"]):
-            yield pa.RecordBatch.from_pylist([self._write(name, samples)], schema=RESULT_SCHEMA)
-
-    def _write(self, name: str, samples: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        started = time.time()
-        counts: Counter[int] = Counter()
-        twins = 0
-        rejected: list[tuple[str, str]] = []
-        content = hashlib.sha256()
-        split = name.split("-")[0]
-        with ShardWriter(Path(self.folder) / name) as writer:
-            for sample in samples:
-                try:
-                    payload, digest = make_record(sample, self)
-                except ImageError as error:
-                    rejected.append((sample["id"], str(error)))
-                    continue
-                writer.write(payload)
-                counts[sample["label"]] += 1
-                twins += bool(sample["twin"])
-                marks = [sample[name] for name in ("votes", "box", "landmarks") if sample[name] is not None]
-                line = f"{sample['id']}\t{split}\t{sample['label']}\t{digest.hex()}\t{json.dumps(marks)}\n"
-                content.update(line.encode())
-        return {
-            "name": name,
-            "split": split,
-            "samples": writer.samples,
-            "bytes": writer.bytes,
-            "sha256": writer.sha256,
-            "content": content.hexdigest(),
-            "counts": json.dumps(counts),
-            "twins": twins,
-            "rejected": json.dumps(rejected),
-            "started_s": started,
-            "ended_s": time.time(),
-        }
+        """One row (``TASK_RESULT``) a shard; ``batches`` have one column of positions in ``names``."""
+        cv2.setNumThreads(1)
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                done = make_shard(self.plan, self.names[number])
+                yield pa.RecordBatch.from_pydict({"name": [done.name], "samples": [done.samples]})
 
 
-def make_record(sample: dict[str, Any], job: ShardJob) -> tuple[bytes, bytes]:
-    """The serialised ``tf.train.Example`` of one sample, and the digest of its source pixels.
+def make_shard(plan: Plan, name: str) -> Outcome:
+    """Write one shard and its outcome; both are complete or absent, and the same whoever makes them.
+
+    One image at a time is in memory, beside the rows of the shard.
+    """
+    rows = pa.ipc.open_file(places.read_bytes(plan.rows(name))).read_all()
+    if is_remote(plan.folder):
+        with tempfile.TemporaryDirectory(prefix="ferlab-") as scratch:
+            outcome = _write(plan, name, rows, Path(scratch) / name)
+            places.put(Path(scratch) / name, plan.shard(name))
+    else:
+        outcome = _write(plan, name, rows, Path(plan.shard(name)))
+    outcome.save(plan)
+    return outcome
+
+
+@dataclass
+class _Tally:
+    """Counts of one shard while it is written."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    twins: int = 0
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    content: int = 0
+    bytes_in: int = 0
+
+
+def _write(plan: Plan, name: str, rows: pa.Table, file: Path) -> Outcome:
+    started = time.time()
+    tally = _Tally()
+    split = name.split("-")[0]
+    with ShardWriter(file) as writer:
+        for batch in rows.to_batches(max_chunksize=ROWS_PER_READ):
+            for sample in batch.to_pylist():
+                payload = _record(sample, plan, split, tally)
+                if payload:
+                    writer.write(payload)
+    return Outcome(
+        name,
+        split,
+        writer.samples,
+        writer.bytes,
+        writer.sha256,
+        tally.content,
+        dict(tally.counts),
+        tally.twins,
+        tally.rejected,
+        tally.bytes_in,
+        started,
+        time.time(),
+    )
+
+
+def _record(sample: dict[str, Any], plan: Plan, split: str, tally: _Tally) -> bytes | None:
+    """The record of a sample, counted; None when it cannot be used."""
+    try:
+        data = source_bytes(sample)
+        tally.bytes_in += len(data)
+        pixels = picture(sample, data, plan)
+    except ImageError as error:
+        tally.rejected.append((sample["id"], str(error)))
+        return None
+    tally.counts[sample["label"]] += 1
+    tally.twins += bool(sample["twin"])
+    digest = pixel_digest(pixels)
+    tally.content = (tally.content + sample_content(sample, split, digest)) % 2**CONTENT_BITS
+    return make_record(sample, encode(pixels, plan.settings.encoding), digest)
+
+
+def source_bytes(sample: dict[str, Any]) -> bytes:
+    """The image file of a sample, or its bare pixels; ImageError when it cannot be read."""
+    if sample["pixels"] is not None:
+        return sample["pixels"]
+    try:
+        return places.read_bytes(sample["path"])
+    except OSError as error:
+        message = f"cannot be read ({error.strerror})"
+        raise ImageError(message) from error
+
+
+def picture(sample: dict[str, Any], data: bytes, plan: Plan) -> np.ndarray:
+    """What is stored of a sample, uint8 (size_px, size_px[, 3]).
 
     Raises:
-        ImageError: the image cannot be read or decoded, or is not what the release has.
+        ImageError: the image cannot be decoded, or is not what the release has.
 
     """
-    pixels = _source_pixels(sample, job.settings.colour)
-    if job.exact_px and pixels.shape[:2] != (job.exact_px, job.exact_px):
-        message = f"{pixels.shape[1]}x{pixels.shape[0]} px, the release has {job.exact_px}x{job.exact_px} px"
+    box, landmarks = sample["box"], sample["landmarks"]
+    if sample["pixels"] is None and plan.exact_px is None:
+        return face_of_file(data, plan.settings, box, landmarks)
+    colour = plan.settings.colour
+    pixels = square_pixels(data, colour) if sample["pixels"] is not None else decode(data, colour)
+    side = plan.exact_px
+    if side and pixels.shape[:2] != (side, side):
+        message = f"{pixels.shape[1]}x{pixels.shape[0]} px, the release has {side}x{side} px"
         raise ImageError(message)
-    digest = pixel_digest(pixels)
+    return face_of_pixels(pixels, plan.settings, box, landmarks)
+
+
+def sample_content(sample: dict[str, Any], split: str, digest: bytes) -> int:
+    """A number of CONTENT_BITS bits for everything that makes a sample what it is."""
+    marks = [sample[name] for name in ("votes", "box", "landmarks") if sample[name] is not None]
+    line = f"{sample['id']}\t{split}\t{sample['label']}\t{digest.hex()}\t{json.dumps(marks)}\n"
+    return int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
+
+
+def make_record(sample: dict[str, Any], image: bytes, digest: bytes) -> bytes:
+    """The serialised ``tf.train.Example`` of a sample with its encoded picture and the digest of its pixels."""
     features: dict[str, Any] = {
         "id": sample["id"].encode(),
-        "image": encode(_face(pixels, sample, job.settings), job.settings.encoding),
+        "image": image,
         "label": [sample["label"]],
         "pixel_digest": digest,
-        "weight": [job.weights[sample["label"]]],
     }
     for name in ("valence", "arousal"):
         if sample[name] is not None:
@@ -132,45 +217,4 @@ def make_record(sample: dict[str, Any], job: ShardJob) -> tuple[bytes, bytes]:
         features["votes"] = sample["votes"]
     if sample["twin"] is not None:
         features["twin"] = [int(sample["twin"])]
-    return encode_example(features), digest
-
-
-def _face(pixels: np.ndarray, sample: dict[str, Any], settings: ImageSettings) -> np.ndarray:
-    """The face upright by its landmarks, or cut by its box, or the whole picture, at the size of the records."""
-    if settings.align:
-        if sample["landmarks"] is None:
-            raise ImageError("no landmarks to align by")
-        points = np.array(sample["landmarks"], np.float64).reshape(-1, 2)
-        return align(pixels, points, settings.size_px, settings.margin)
-    if sample["box"] is not None:
-        pixels = crop(pixels, sample["box"], settings.margin)
-    return resize(pixels, settings.size_px)
-
-
-def _source_pixels(sample: dict[str, Any], colour: str) -> Any:
-    if sample["pixels"] is not None:
-        return square_pixels(sample["pixels"], colour)
-    try:
-        data = Path(sample["path"]).read_bytes()
-    except OSError as error:
-        message = f"cannot be read ({error.strerror})"
-        raise ImageError(message) from error
-    return decode(data, colour)
-
-
-def assign_shards(table: pa.Table, size_px: int) -> pa.Table:
-    """Add columns ``shard`` (file name) and ``order`` to a sample table: both from hashes of the ids alone.
-
-    The number of shards of a split depends on its number of samples and their size, and is at least 16.
-    """
-    ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
-    per_shard = SMALL_IMAGES_PER_SHARD if size_px <= SMALL_PX else LARGE_IMAGES_PER_SHARD
-    totals = Counter(splits)
-    shards = {split: max(SHARDS_PER_SPLIT, -(-totals[split] // per_shard)) for split in SPLITS}
-    places = [hash_fraction(sample_id, 0, "shard") for sample_id in ids]
-    names = [
-        f"{split}-{int(place * shards[split]):05d}-of-{shards[split]:05d}.tfrecord"
-        for split, place in zip(splits, places, strict=True)
-    ]
-    order = pa.array([int(place * 2**ORDER_BITS) for place in places], pa.int64())
-    return table.append_column("shard", pa.array(names)).append_column("order", order)
+    return encode_example(features)

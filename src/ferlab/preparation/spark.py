@@ -1,32 +1,59 @@
-"""A Spark session that needs nothing but Python, and the shard job on it."""
+"""A Spark session that needs nothing but Python, or one on a cluster, and the shard job on it."""
 
 import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ferlab
+from ferlab.datasets.audit.scan import unwatched
 from ferlab.errors import UserError
-from ferlab.preparation.shards import RESULT_SCHEMA, ShardJob
+from ferlab.preparation.job import make_shards
+from ferlab.preparation.plan import Plan
 from ferlab.storage.files import NO_SPACE_WORDS, no_space_error, remove_folder
 from ferlab.streams import quiet_stderr
 
-ROWS_PER_BATCH = 256
 POLL_S = 0.3
+TRIES = 4
+"""How often a task is tried: a worker may be killed, or run out of memory beside others."""
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What Spark may use on this machine; ``cores`` 0 means all."""
+    """What Spark may use: ``cores`` of this machine (0: all), or the standalone cluster at ``master`` (``spark://``)."""
 
     cores: int
     memory_gb: float
+    master: str | None = None
+
+
+def _unheard(_url: str) -> None:
+    """An address that nobody wants to know."""
+
+
+@dataclass
+class Watch:
+    """Who wants to know how it goes, and what Spark's start took.
+
+    ``on_examined`` gets the images looked at and all of them, ``on_images`` those prepared and all that are to be
+    prepared, ``on_ui`` the address of Spark's page.
+    """
+
+    on_examined: Callable[[int, int], None] = unwatched
+    on_images: Callable[[int, int], None] = unwatched
+    on_ui: Callable[[str], None] = _unheard
+    started_s: float = 0.0
 
 
 def java_home() -> str:
@@ -39,32 +66,36 @@ def java_home() -> str:
     return os.environ.get("JAVA_HOME") or str(JAVA_HOME)
 
 
-def run_shard_job(
-    listing: Path,
-    job: ShardJob,
-    partitions: int,
-    resources: Resources,
-    scratch: Path,
-    on_progress: Callable[[int, int], None],
-) -> list[dict[str, Any]]:
-    """Run the job over a Parquet listing with ``shard`` and ``order`` columns; one result row a shard.
+def run_on_spark(plan: Plan, todo: Mapping[str, int], resources: Resources, scratch: Path, watch: Watch) -> None:
+    """Make the shards ``todo`` (name to number of rows) of a plan.
+
+    ``scratch`` is a folder for Spark's own files, removed afterwards.
 
     Spark works in a thread of its own: PySpark's answer to Ctrl-C talks to the JVM in the middle of another call and
     hangs. Here the waiting main thread takes the interrupt and ends the JVM.
 
     Raises:
-        UserError: the disk is full, or a worker died.
+        UserError: the disk is full, a worker died several times, or Spark does not start.
 
     """
+    began = time.monotonic()
+    images = sum(todo.values())
 
-    def work() -> list[dict[str, Any]]:
-        with _spark_session(resources, scratch) as session:
-            return _write_shards(session, listing, job, partitions, on_progress)
+    def on_shards(done: int, total: int) -> None:
+        watch.on_images(round(done / total * images), images)
+
+    def work() -> None:
+        with _spark_session(resources, scratch) as session, _plain_errors(plan):
+            if session.sparkContext.uiWebUrl:
+                watch.on_ui(session.sparkContext.uiWebUrl)
+            watch.started_s = time.monotonic() - began
+            with _progress(session, on_shards):
+                make_shards(session, plan, tuple(todo))
 
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)
     try:
-        return future.result()
+        future.result()
     except KeyboardInterrupt:
         logging.disable(logging.CRITICAL)
         with contextlib.redirect_stderr(io.StringIO()):  # PySpark's threads report every call that breaks off
@@ -78,36 +109,80 @@ def run_shard_job(
 
 @contextlib.contextmanager
 def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
+    scratch.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = java_home()
     os.environ.pop("SPARK_HOME", None)  # PySpark would run whatever Spark lies there
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if resources.master is None:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        os.environ["SPARK_LOCAL_IP"] = LOOPBACK  # Spark's page is for this machine alone
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     from pyspark.sql import SparkSession
 
-    scratch.mkdir(parents=True, exist_ok=True)
-    builder = (
-        SparkSession.builder.master(f"local[{resources.cores or '*'}]")
-        .appName("ferlab prepare")
-        .config("spark.driver.memory", f"{int(resources.memory_gb * 1024)}m")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.local.dir", str(scratch))
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(ROWS_PER_BATCH))
-        .config("spark.sql.adaptive.enabled", "false")
-    )
+    builder = SparkSession.builder.appName("ferlab prepare")
+    for name, value in _settings(resources, scratch).items():
+        builder = builder.config(name, value)
     try:
         with quiet_stderr():
             session = builder.getOrCreate()
-    except RuntimeError as error:
-        message = f"Spark does not start with the Java in {java_home()}. Unset JAVA_HOME to use the one ferlab brings."
+            session.sparkContext.setLogLevel("OFF")
+            if resources.master is not None:
+                session.sparkContext.addPyFile(str(_packed_code(scratch)))
+    except Exception as error:
+        where = f"on {resources.master}" if resources.master else f"with the Java in {java_home()}"
+        hint = "Is it there?" if resources.master else "Unset JAVA_HOME to use the one ferlab brings."
+        message = f"Spark does not start {where}. {hint}"
         raise UserError(message) from error
-    session.sparkContext.setLogLevel("OFF")
     try:
         yield session
     finally:
         with contextlib.suppress(Exception):
             session.stop()
+
+
+def _settings(resources: Resources, scratch: Path) -> dict[str, str]:
+    everywhere = {
+        "spark.driver.memory": f"{int(resources.memory_gb * 1024)}m",
+        "spark.local.dir": str(scratch),
+        "spark.ui.port": "0",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.task.maxFailures": str(TRIES),
+        "spark.sql.adaptive.enabled": "false",
+    }
+    if resources.master is not None:
+        return everywhere | {"spark.master": resources.master}
+    return everywhere | {
+        "spark.master": f"local[{resources.cores or '*'},{TRIES}]",
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.host": LOOPBACK,
+    }
+
+
+def _packed_code(scratch: Path) -> Path:
+    """The code of ferlab as one file for the workers of a cluster, which need not have it."""
+    package = Path(ferlab.__file__).parent
+    file = scratch / "ferlab.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for source in sorted(package.rglob("*.py")):
+            packed.write(source, Path("ferlab") / source.relative_to(package))
+    return file
+
+
+@contextlib.contextmanager
+def _plain_errors(plan: Plan) -> Iterator[None]:
+    """What a failed task says, as the one line that a person can act on."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        if any(word in text for word in NO_SPACE_WORDS):
+            raise no_space_error(plan.folder) from error
+        said = re.search(r"ferlab\.errors\.\w+: (.+)", text)
+        if said:
+            raise UserError(said[1]) from error
+        if "Python worker exited unexpectedly" in text or "Connection reset" in text:
+            message = f"{plan.folder}: Spark workers died (out of memory?). Lower compute.cores and run again."
+            raise UserError(message) from error
+        raise
 
 
 def _end_spark(work: Future[Any]) -> None:
@@ -126,25 +201,6 @@ def _kill_jvm() -> None:
         gateway.proc.kill()
         gateway.proc.wait()
         SparkContext._gateway = SparkContext._jvm = None
-
-
-def _write_shards(
-    session: Any, listing: Path, job: ShardJob, partitions: int, on_progress: Callable[[int, int], None]
-) -> list[dict[str, Any]]:
-    """Rows are brought together by shard before any image is read, so only the listing is shuffled."""
-    samples = session.read.parquet(str(listing))
-    arranged = samples.repartitionByRange(partitions, "shard").sortWithinPartitions("shard", "order")
-    results = arranged.mapInArrow(job, _ddl(RESULT_SCHEMA))
-    try:
-        with _progress(session, on_progress):
-            return [row.asDict() for row in results.collect()]
-    except Exception as error:
-        if any(word in str(error) for word in NO_SPACE_WORDS):
-            raise no_space_error(job.folder) from error
-        if "Python worker exited unexpectedly" in str(error) or "Connection reset" in str(error):
-            message = f"{job.folder}: a Spark worker died (out of memory?). Lower compute.cores and run again."
-            raise UserError(message) from error
-        raise
 
 
 @contextlib.contextmanager
@@ -168,8 +224,3 @@ def _progress(session: Any, on_progress: Callable[[int, int], None]) -> Iterator
     finally:
         done.set()
         thread.join()
-
-
-def _ddl(schema: Any) -> str:
-    kinds = {"string": "string", "int64": "long", "double": "double"}
-    return ", ".join(f"{field.name} {kinds[str(field.type)]}" for field in schema)

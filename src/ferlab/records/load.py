@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError, decode_record
-from ferlab.manifest import Manifest
+from ferlab.manifest import Manifest, Shard
 from ferlab.records.example import decode_example
 from ferlab.records.tfrecord import read_records
 from ferlab.sealed import Opening
@@ -56,27 +57,30 @@ def read_samples(
         message = f"{folder}: its {split} split is empty."
         raise UserError(message)
     for shard in shards:
-        found = 0
-        try:
-            for payload in read_records(folder / shard.name):
-                found += 1
-                row = decode_example(payload)
-                yield StoredSample(
-                    id=bytes(row["id"]).decode(),  # type: ignore[arg-type]
-                    label=int(row["label"][0]),
-                    pixels=decode_record(
-                        bytes(row["image"]),  # type: ignore[arg-type]
-                        manifest.encoding,
-                        manifest.size_px,
-                        manifest.colour,
-                    ),
-                    votes=tuple(int(vote) for vote in row.get("votes", ())),
-                    twin=bool(row["twin"][0]) if "twin" in row else None,
-                )
-        except (OSError, ImageError, IndexError, KeyError) as error:
-            raise _damaged(folder / shard.name, str(error)) from error
-        if found != shard.samples:
-            raise _damaged(folder / shard.name, f"{found} records, the manifest says {shard.samples}")
+        yield from read_shard(folder / shard.name, manifest, shard)
+
+
+def read_shard(file: Path, manifest: Manifest, shard: Shard) -> Iterator[StoredSample]:
+    """Every sample of one shard in order, checksums verified; UserError when it is missing or damaged."""
+    found = 0
+    try:
+        for payload in read_records(file):
+            found += 1
+            yield _sample(decode_example(payload), manifest)
+    except (OSError, ImageError, IndexError, KeyError) as error:
+        raise _damaged(file, str(error)) from error
+    if found != shard.samples:
+        raise _damaged(file, f"{found} records, the manifest says {shard.samples}")
+
+
+def _sample(row: dict[str, Any], manifest: Manifest) -> StoredSample:
+    return StoredSample(
+        id=row["id"].decode(),
+        label=int(row["label"][0]),
+        pixels=decode_record(row["image"], manifest.encoding, manifest.size_px, manifest.colour),
+        votes=tuple(int(vote) for vote in row.get("votes", ())),
+        twin=bool(row["twin"][0]) if "twin" in row else None,
+    )
 
 
 def _damaged(file: Path, reason: str) -> UserError:

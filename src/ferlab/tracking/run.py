@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.manifest import Manifest
+from ferlab.storage.objects import is_remote
 
 DIGEST_LENGTH = 32
 MODEL_NAME = "model"
@@ -81,15 +82,15 @@ class Run:
             saver(path)
             self.log_file(path, folder)
 
-    def log_dataset(self, manifest: Manifest, folder: Path, context: str) -> None:
-        """The prepared dataset as a dataset input with its digest; ``context`` is the stage."""
+    def log_dataset(self, manifest: Manifest, place: str | Path, context: str) -> None:
+        """The prepared dataset in a folder or bucket as a dataset input with its digest; ``context`` is the stage."""
         import mlflow
         from mlflow.data.dataset_source_registry import resolve_dataset_source
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
         from mlflow.tracking import MlflowClient
 
-        source = resolve_dataset_source(folder.as_uri())
+        source = resolve_dataset_source(place if is_remote(place) else Path(place).as_uri())
         data = MetaDataset(source, name=manifest.protocol.replace("/", "-"), digest=manifest.digest[:DIGEST_LENGTH])
         tag = InputTag(key=mlflow.utils.mlflow_tags.MLFLOW_DATASET_CONTEXT, value=context)
         MlflowClient().log_inputs(self.id, [DatasetInput(data._to_mlflow_entity(), [tag])])

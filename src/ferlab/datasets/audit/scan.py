@@ -20,6 +20,10 @@ BATCH = 256
 Progress = Callable[[int, int], None]
 
 
+def unwatched(_done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
 @dataclass(frozen=True)
 class Scan:
     """One entry a row of the table that was scanned.
@@ -37,6 +41,10 @@ class Scan:
     sharpness: np.ndarray
     thumbnails: np.ndarray
     unusable: dict[int, str]
+
+    def digest_list(self) -> list[bytes | None]:
+        """``samples.pixel_digest`` of every row; None where it could not be decoded."""
+        return [None if row in self.unusable else pair.tobytes() for row, pair in enumerate(self.digests)]
 
     @property
     def usable(self) -> np.ndarray:
@@ -77,7 +85,7 @@ def scan(table: pa.Table, cores: int, on_progress: Progress) -> Scan:
     return result
 
 
-def pixel_digests(table: pa.Table, cores: int) -> list[bytes | None]:
+def pixel_digests(table: pa.Table, cores: int, on_progress: Progress = unwatched) -> list[bytes | None]:
     """``samples.pixel_digest`` of every row's gray pixels; None where they cannot be decoded."""
     digests: list[bytes | None] = [None] * table.num_rows
 
@@ -88,7 +96,7 @@ def pixel_digests(table: pa.Table, cores: int) -> list[bytes | None]:
             except ImageError:
                 continue
 
-    _over_batches(table, look, cores, lambda done, total: None)
+    _over_batches(table, look, cores, on_progress)
     return digests
 
 

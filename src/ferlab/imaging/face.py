@@ -1,0 +1,81 @@
+"""From an image file to the face as a model sees it: one way, for preparation and for prediction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ferlab.imaging.codec import ImageError, decode, resize, shrink_for
+from ferlab.imaging.geometry import align, crop, upright
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What all pictures of a prepared dataset have in common.
+
+    ``size_px``: pixels a side; ``colour`` and ``encoding`` as in ``imaging.codec``; ``margin`` and ``align`` as in
+    ``imaging.geometry``.
+    """
+
+    size_px: int
+    colour: str
+    encoding: str
+    margin: float = 0.0
+    align: bool = False
+
+
+def face_of_file(
+    data: bytes,
+    settings: ImageSettings,
+    box: Sequence[float] | None = None,
+    landmarks: Sequence[float] | None = None,
+) -> np.ndarray:
+    """The face of an image file, uint8 (size_px, size_px[, 3]); ``box`` and ``landmarks`` in pixels of the photo.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where the face keeps ``size_px`` pixels a side.
+
+    Raises:
+        ImageError: the file cannot be decoded, or box or landmarks do not fit it.
+
+    """
+    points = _points(landmarks, settings)
+    shrink = shrink_for(data, settings.size_px, _region_px(settings, box, points))
+    pixels = decode(data, settings.colour, shrink)
+    if shrink > 1:
+        # a pixel's middle is at a whole number for landmarks, and half a pixel from its edges for boxes
+        box = None if box is None else [number / shrink for number in box]
+        points = None if points is None else (points + 0.5) / shrink - 0.5
+    return face_of_pixels(pixels, settings, box, points)
+
+
+def face_of_pixels(
+    pixels: np.ndarray,
+    settings: ImageSettings,
+    box: Sequence[float] | None = None,
+    landmarks: Sequence[float] | np.ndarray | None = None,
+) -> np.ndarray:
+    """The face upright by its landmarks, or cut by its box, or the whole picture; as ``face_of_file``."""
+    points = _points(landmarks, settings)
+    if points is not None:
+        return align(pixels, points, settings.size_px, settings.margin)
+    if box is not None:
+        pixels = crop(pixels, box, settings.margin)
+    return resize(pixels, settings.size_px)
+
+
+def _points(landmarks: Sequence[float] | np.ndarray | None, settings: ImageSettings) -> np.ndarray | None:
+    """The landmarks (68, 2) when faces are aligned by them."""
+    if not settings.align:
+        return None
+    if landmarks is None:
+        raise ImageError("no landmarks to align by")
+    return np.array(landmarks, np.float64).reshape(-1, 2)
+
+
+def _region_px(settings: ImageSettings, box: Sequence[float] | None, points: np.ndarray | None) -> float | None:
+    """Side of the part of the photo that the picture shows; None for all of it."""
+    if points is not None:
+        return settings.size_px / float(np.hypot(*upright(points, settings.size_px, settings.margin)[:, 0]))
+    if box is not None:
+        return float(max(box[2:])) * (1 + 2 * settings.margin)
+    return None
