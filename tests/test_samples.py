@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ferlab import samples
 from ferlab.datasets.listing import ROW_SCHEMA, row_table
-from ferlab.samples import SAMPLE_SCHEMA, hash_fraction, pixel_digest
+from ferlab.samples import SAMPLE_SCHEMA, hash_fraction, hash_fractions, pixel_digest
 
 
 def test_a_table_keeps_the_columns_and_leaves_null_what_is_not_given():
@@ -63,6 +64,15 @@ def test_hash_fractions_are_the_same_in_every_process_and_have_not_moved():
         [sys.executable, "-c", program], env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True
     )
     assert float(other.stdout) == hash_fraction("17", 0, "carve") == pytest.approx(0.868711286239001)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1 << 16])
+def test_a_column_of_ids_has_the_hash_fraction_of_each(monkeypatch, at_once):
+    ids = [f"träin/{i}.jpg" for i in range(10)] + [""]
+    monkeypatch.setattr(samples, "HASHED_AT_ONCE", at_once)
+    for column in (pa.array(ids), pa.chunked_array([ids[:4], [], ids[4:]]), pa.array(["x", *ids])[1:]):
+        assert hash_fractions(column, 5, "carve").tolist() == [hash_fraction(name, 5, "carve") for name in ids]
+    assert hash_fractions(pa.array([], pa.string()), 0, "carve").shape == (0,)
 
 
 def test_hash_fractions_fill_0_to_1_evenly_and_differ_by_seed_and_purpose():

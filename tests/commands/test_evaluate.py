@@ -157,7 +157,7 @@ def test_every_opening_is_counted_on_the_run_of_the_model(place: Any, with_twins
 
 def test_an_opening_that_finds_damage_counts_too(place: Any, with_twins: Prepared) -> None:
     here = place(with_twins)
-    folder = here.context.prepared_root / with_twins.folder.name
+    folder = Path(here.context.prepared_root) / with_twins.folder.name
     shard = folder / with_twins.manifest.split_shards("test", Opening("", 0))[0].name
     shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(UserError, match=f"{shard.name}: damaged record"):

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.preparation.prepare import Prepared, Request
+from ferlab.manifest import REJECTED_NAME
+from ferlab.preparation.prepare import Prepared
+from ferlab.preparation.request import Request
 from ferlab.records.load import StoredSample, read_samples
 from ferlab.sealed import Opening
 
@@ -199,8 +202,10 @@ def test_by_default_everything_stays(kept, rows):
 
 
 def test_shrunk_images_are_set_aside_with_the_reason(kept):
-    reasons = {int(item.id): item.reason for item in kept.manifest.rejected}
-    assert reasons == dict.fromkeys(SHRUNK, "28x28 px, the release has 48x48 px")
+    reason = "28x28 px, the release has 48x48 px"
+    assert kept.manifest.rejected == {reason: len(SHRUNK)}
+    named = pq.read_table(kept.folder / REJECTED_NAME)
+    assert named.to_pylist() == [{"id": str(number), "reason": reason} for number in SHRUNK]
 
 
 # --- folds

@@ -48,7 +48,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, labels: np.ndarray) -> tupl
         dataset="d", protocol="d/p", taxonomy="t", classes=CLASSES, size_px=SIDE_PX, colour="gray", encoding="raw",
         margin=0.0, align=False, targets="majority", has_votes=False, weighting="none",
         counts={"train": COUNTS, "validation": dict.fromkeys(CLASSES, 0)},
-        class_weights=dict.fromkeys(CLASSES, 1.0), shards=tuple(shards), rejected=(), excluded={}, policy={},
+        class_weights=dict.fromkeys(CLASSES, 1.0), shards=tuple(shards), rejected={}, excluded={}, policy={},
         twins=None, verdict="", alarms=(), digest="", request_key="", code_version="",
     )  # fmt: skip
     return folder, manifest

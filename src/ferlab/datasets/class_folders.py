@@ -1,25 +1,49 @@
 """Class folders ``<part>/<class>/<image>``: a category is known by the name of its folder, never by its position."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-from ferlab.datasets.image_files import NOT_AN_IMAGE, entries_of, is_folder, is_image
-from ferlab.datasets.listing import Reading, Source
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ferlab.datasets.image_files import NOT_AN_IMAGE, Entry, entries_of, is_folder, is_image
+from ferlab.datasets.listing import ROW_SCHEMA, Reading, Source, row_table
 from ferlab.emotions import AFFECTNET8, TAXONOMIES, Taxonomy
 from ferlab.errors import UserError
 from ferlab.manifest import Rejection
 
+NAMES_AT_ONCE = 1 << 16
+"""So many file names are Python objects at a time."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of one class folder: the folder of their part, their label, and their ids (paths below the root)."""
+
+    folder: Path
+    label: int
+    ids: pa.StringArray
+
+    def rows(self, root: Path, part: str | pa.Array) -> pa.Table:
+        """Their rows (``ROW_SCHEMA``): of one part, or of a part each."""
+        count = len(self.ids)
+        return row_table(
+            self.ids,
+            pa.repeat(part, count) if isinstance(part, str) else part,
+            np.full(count, self.label),
+            path=pc.binary_join_element_wise(str(root), self.ids, "/"),
+        )
+
 
 @dataclass
 class ClassFolders:
-    """What lies below the part folders: ids (paths below the root), labels, and the part folder of each image."""
+    """What lies below the part folders, folder by folder in the order of their names."""
 
-    ids: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
+    images: list[Images] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     excluded: Counter[str] = field(default_factory=Counter)
 
@@ -35,15 +59,19 @@ def walk_class_folders(source: Source, reading: Reading) -> ClassFolders:
     for part in source.entries:
         for class_folder in _class_folders(part, source.root, found.rejected):
             label = class_of_folder(class_folder, reading.taxonomy, reading.label_order)
-            images = list(_images(class_folder, source.root, found.rejected))
+            ids = _ids(class_folder, source.root, found.rejected)
             if label is None:
-                found.excluded[f"{class_folder.name}, not one of the {len(reading.taxonomy)} classes"] += len(images)
-                continue
-            found.ids += images
-            found.labels += [label] * len(images)
-            found.folders += [part] * len(images)
+                reason = f"{class_folder.name}, not one of the {len(reading.taxonomy)} classes"
+                found.excluded[reason] += sum(map(len, ids))
+            else:
+                found.images += [Images(part, label, some) for some in ids]
     found.rejected.sort(key=lambda item: item.id)
     return found
+
+
+def joined_rows(tables: list[pa.Table]) -> pa.Table:
+    """The rows (``ROW_SCHEMA``) of all tables in turn; their columns are not copied."""
+    return pa.concat_tables([ROW_SCHEMA.empty_table(), *tables])
 
 
 def class_of_folder(folder: Path, taxonomy: Taxonomy, label_order: str | None) -> int | None:
@@ -99,15 +127,23 @@ def _class_folders(part: Path, root: Path, rejected: list[Rejection]) -> list[Pa
     return found
 
 
+def _ids(class_folder: Path, root: Path, rejected: list[Rejection]) -> Iterator[pa.StringArray]:
+    """Ids of the images in a class folder, some at a time."""
+    names = _images(class_folder, root, rejected)
+    below = class_folder.relative_to(root).as_posix()
+    while batch := list(islice(names, NAMES_AT_ONCE)):
+        yield pc.binary_join_element_wise(below, pa.array(batch, pa.string()), "/")
+
+
 def _images(class_folder: Path, root: Path, rejected: list[Rejection]) -> Iterator[str]:
-    """Ids of the images in a class folder; everything else is rejected."""
+    """Names of the images in a class folder; everything else is rejected."""
     for entry in entries_of(class_folder):
         if is_folder(entry):
             # each image in it is one that the copy will lack
             lost = [_below(root, image) for image in entries_of(Path(entry.path)) if not is_folder(image)]
             rejected += [Rejection(name, "in a folder inside a class folder") for name in lost or [_below(root, entry)]]
         elif is_image(entry) and _is_text(entry.name):
-            yield _below(root, entry)
+            yield entry.name
         else:
             reason = "its name is not text (UTF-8)" if is_image(entry) else NOT_AN_IMAGE
             rejected.append(Rejection(_printable(_below(root, entry)), reason))
@@ -122,5 +158,5 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _below(root: Path, entry: os.DirEntry[str]) -> str:
+def _below(root: Path, entry: Entry) -> str:
     return Path(entry.path).relative_to(root).as_posix()

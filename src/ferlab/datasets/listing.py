@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ferlab.datasets.image_files import entries_of
+from ferlab.datasets.image_files import ObjectStatus, entries_of
 from ferlab.emotions import Taxonomy
 from ferlab.manifest import Rejection
 from ferlab.samples import SAMPLE_SCHEMA
+from ferlab.storage.mirror import indexed
 
 ROW_SCHEMA = pa.schema(
     [spec.with_name("part") if spec.name == "split" else spec for spec in SAMPLE_SCHEMA if spec.name != "twin"]
@@ -28,7 +30,8 @@ ROW_SCHEMA = pa.schema(
 class Source:
     """Files of one copy of a dataset: the layout recognised, its root, and the files and folders to read.
 
-    ``archive`` is the file it was unpacked from, if any; ``votes`` the file of FERPlus votes that belongs to it.
+    ``archive`` is the file it was unpacked from, if any; ``votes`` the file of FERPlus votes that belongs to it;
+    ``url`` the address in a bucket that ``root`` mirrors, None where ``root`` is itself the copy.
     """
 
     layout: str
@@ -36,18 +39,24 @@ class Source:
     entries: tuple[Path, ...]
     archive: Path | None = None
     votes: Path | None = None
+    url: str | None = None
 
     @property
     def name(self) -> str:
-        """What the user calls it: the archive, or the folder."""
-        return str(self.archive or self.root)
+        """What the user calls it: the address in a bucket, the archive, or the folder."""
+        return str(self.url or self.archive or self.root)
 
     def signature(self) -> str:
-        """SHA-256 over names, sizes and modification times of all files: changes when any file does."""
+        """SHA-256 over names, sizes and modification times of all files: changes when any file does.
+
+        Of a copy in a bucket, the checksums take the place of the times: every machine computes the same.
+        """
         digest = hashlib.sha256(self.layout.encode())
         for entry in filter(None, (*self.entries, self.votes, self.archive)):
-            for line in _files_below(entry):
-                digest.update(f"\n{os.path.relpath(entry, self.root)}\t{line}".encode("utf-8", "surrogateescape"))
+            below = entry.is_relative_to(self.root)
+            name = os.path.relpath(entry, self.root) if below or self.url is None else entry.name
+            for line in _files_below(entry) if self.url is None else _objects_below(entry):
+                digest.update(f"\n{name}\t{line}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
@@ -124,5 +133,24 @@ def _files_below(entry: Path) -> Iterator[str]:
                 yield _line(name, item.stat(follow_symlinks=item.is_file()))
 
 
-def _line(name: str, status: os.stat_result) -> str:
+def _objects_below(entry: Path) -> Iterator[str]:
+    """Name below ``entry``, size and checksum of every object mirrored there; a file that mirrors none as it is."""
+    if entry.is_file():
+        start = f"{entry.name}\t"
+        yield next((line for line in _indexed_lines(entry.parent) if line.startswith(start)), _line("", entry.stat()))
+        return
+    for folder, folders, _ in os.walk(entry):
+        folders.sort()
+        below = Path(folder).relative_to(entry).as_posix()
+        for line in _indexed_lines(Path(folder)):
+            yield f"{below}/{line}"
+
+
+def _indexed_lines(folder: Path) -> Iterator[str]:
+    for batch in indexed(folder):
+        columns = (batch["name"], batch["size"].cast(pa.string()), batch["checksum"], "\t")
+        yield from pc.binary_join_element_wise(*columns).to_pylist()
+
+
+def _line(name: str, status: os.stat_result | ObjectStatus) -> str:
     return f"{name}\t{status.st_size}\t{status.st_mtime_ns}"

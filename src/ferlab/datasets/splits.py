@@ -1,17 +1,19 @@
 """Protocols: which rows of a copy train, select and report, decided by hashes of ids: the same on every machine."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import pyarrow.compute as pc
 
+from ferlab.datasets.carving import carve_validation, fold_numbers
+from ferlab.datasets.grouping import NO_KEY, disputed, joined_groups, key_codes, shared_with
 from ferlab.datasets.listing import Listing, Rows
 from ferlab.errors import UserError
-from ferlab.samples import SAMPLE_SCHEMA, TEST, TRAIN, VALIDATION, hash_fraction
+from ferlab.samples import SAMPLE_SCHEMA, SPLITS, TEST, TRAIN, VALIDATION
 
 DUPLICATES = ("keep", "drop_train_twins", "drop_all")
 
@@ -51,71 +53,60 @@ class Split:
         return self.protocol + folds + ("" if self.duplicates == "keep" else f"-{self.duplicates}")
 
 
-def apply_split(
-    rows: Rows, split: Split, protocols: Mapping[str, Protocol], digests: Sequence[bytes | None] | None
-) -> Listing:
+UNUSED = -1
+TRAINED, SELECTED, REPORTED = (SPLITS.index(name) for name in (TRAIN, VALIDATION, TEST))
+"""The role of a row, int8: the position of its split in ``SPLITS``, or ``UNUSED``."""
+
+Digests: TypeAlias = Sequence[bytes | None] | pa.Array | pa.ChunkedArray
+
+
+def apply_split(rows: Rows, split: Split, protocols: Mapping[str, Protocol], digests: Digests | None) -> Listing:
     """The samples of a copy under a protocol; ``digests`` of the pixels, one a row, or None when they are not known.
 
     Raises:
         UserError: the copy lacks a part, cannot be split honestly, or folds are asked of a protocol without carving.
 
     """
+    protocol = protocols[split.protocol]
+    labels = rows.table["label"].to_numpy()
+    _refuse_unfit(rows, split, protocols)
+    if digests is None and split.duplicates != "keep":
+        message = f"duplicates={split.duplicates} needs pixel digests"
+        raise ValueError(message)
+    photos = key_codes(rows.table["group"])
+    pixels = None if digests is None else key_codes(digests)
+    excluded = Counter(rows.excluded)
+    roles = _roles(rows.table["part"], labels, protocol)
+    leaking = (roles == TRAINED) & shared_with(photos, roles == REPORTED)
+    roles[leaking] = UNUSED
+    if leaking.any():
+        excluded[f"{protocol.train} face of a photo that also stands in {protocol.report}"] = int(leaking.sum())
+    excluded += _unused(rows.table["part"], labels, (roles == UNUSED) & ~leaking, split.protocol)
+    if protocol.select is None:
+        held_out = _held_out(rows.table["id"], labels, photos, pixels, roles == TRAINED, split, protocol)
+        roles[held_out] = SELECTED
+    if pixels is not None:
+        excluded += _drop_duplicates(roles, labels, pixels, split.duplicates)
+    twins = None if pixels is None else _twins(roles, pixels, carved=protocol.select is None)
+    table = _samples(rows.table, roles, twins)
+    return Listing(table, rows.taxonomy, rows.rejected, dict(excluded), rows.policy)
+
+
+def _refuse_unfit(rows: Rows, split: Split, protocols: Mapping[str, Protocol]) -> None:
     if rows.problems:
         raise UserError(rows.problems[0])
     protocol = protocols[split.protocol]
-    parts = np.array(rows.table["part"].to_pylist(), dtype=object)
-    labels = rows.table["label"].to_numpy()
-    _require_parts(protocol, protocols, split, parts, labels)
+    _require_parts(rows.table, protocol, protocols, split)
     if split.folds and protocol.select is not None:
         message = (
             f"dataset.folds={split.folds}: protocol {split.protocol} selects on {protocol.select}; folds need carved."
         )
         raise UserError(message)
-    excluded = Counter(rows.excluded)
-    roles = np.full(len(parts), None, dtype=object)
-    roles[parts == protocol.train] = TRAIN
-    roles[parts == protocol.report] = TEST
-    roles[labels < 0] = None
-    photos = _shared_photos(roles, rows.table)
-    roles[photos] = None
-    if photos.any():
-        excluded[f"{protocol.train} face of a photo that also stands in {protocol.report}"] = int(photos.sum())
-    if protocol.select:
-        roles[(parts == protocol.select) & (labels >= 0)] = VALIDATION
-    else:
-        _carve(roles, rows.table, labels, digests, protocol.fraction or split.val_fraction, split)
-    unused = Counter(
-        f"{part}, not used by protocol {split.protocol}" if label >= 0 else f"{part}, without a label"
-        for part, label in zip(parts[_none(roles) & ~photos], labels[_none(roles) & ~photos], strict=True)
-    )
-    excluded += unused
-    if digests is not None:
-        excluded += _drop_duplicates(roles, labels, digests, split.duplicates)
-    elif split.duplicates != "keep":
-        message = f"duplicates={split.duplicates} needs pixel digests"
-        raise ValueError(message)
-    twins = None if digests is None else _twins(roles, digests, carved=protocol.select is None)
-    table = _samples(rows.table, roles, twins)
-    return Listing(table, rows.taxonomy, rows.rejected, dict(excluded), rows.policy)
 
 
-def _shared_photos(roles: np.ndarray, table: pa.Table) -> np.ndarray:
-    """Training rows (n,) whose photo also stands in the test split; false where photos are not known."""
-    if table["group"].null_count == len(roles):
-        return np.zeros(len(roles), dtype=bool)
-    photos = np.array(table["group"].to_pylist(), dtype=object)
-    tested = set(photos[roles == TEST].tolist()) - {None}
-    return (roles == TRAIN) & np.array([photo in tested for photo in photos.tolist()], dtype=bool)
-
-
-def _none(roles: np.ndarray) -> np.ndarray:
-    return np.array([role is None for role in roles], dtype=bool)
-
-
-def _require_parts(
-    protocol: Protocol, protocols: Mapping[str, Protocol], split: Split, parts: np.ndarray, labels: np.ndarray
-) -> None:
-    present = set(parts[labels >= 0].tolist())
+def _require_parts(table: pa.Table, protocol: Protocol, protocols: Mapping[str, Protocol], split: Split) -> None:
+    labelled = pc.greater_equal(table["label"], 0)
+    present = set(pc.unique(table["part"].filter(labelled)).to_pylist())
     needed = [part for part in (protocol.train, protocol.select, protocol.report) if part]
     missing = [part for part in needed if part not in present]
     if not missing:
@@ -125,7 +116,7 @@ def _require_parts(
         for name, other in protocols.items()
         if {part for part in (other.train, other.select, other.report) if part} <= present
     ]
-    unlabelled = sorted(set(parts[labels < 0].tolist()))
+    unlabelled = sorted(pc.unique(table["part"].filter(pc.invert(labelled))).to_pylist())
     if fitting:
         hint = f" This copy fits dataset.protocol={'|'.join(fitting)}."
     elif unlabelled:
@@ -136,154 +127,96 @@ def _require_parts(
     raise UserError(message)
 
 
-def _carve(
-    roles: np.ndarray,
-    table: pa.Table,
+def _roles(parts: pa.ChunkedArray, labels: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """The role (n,) of each row by its part alone."""
+    roles = np.full(len(labels), UNUSED, dtype=np.int8)
+    for part, role in ((protocol.train, TRAINED), (protocol.report, REPORTED), (protocol.select, SELECTED)):
+        if part:
+            roles[pc.equal(parts, part).to_numpy()] = role
+    roles[labels < 0] = UNUSED
+    return roles
+
+
+def _unused(parts: pa.ChunkedArray, labels: np.ndarray, rows: np.ndarray, protocol: str) -> Counter[str]:
+    """How many of ``rows`` (a mask) are not used, by reason."""
+    counts: Counter[str] = Counter()
+    for mask, reason in (
+        (rows & (labels >= 0), f"not used by protocol {protocol}"),
+        (rows & (labels < 0), "without a label"),
+    ):
+        for item in pc.value_counts(parts.filter(pa.array(mask))).to_pylist():
+            counts[f"{item['values']}, {reason}"] = item["counts"]
+    return counts
+
+
+def _held_out(
+    ids: pa.ChunkedArray,
     labels: np.ndarray,
-    digests: Sequence[bytes | None] | None,
-    fraction: float,
+    photos: np.ndarray,
+    pixels: np.ndarray | None,
+    training: np.ndarray,
     split: Split,
-) -> None:
-    training = np.flatnonzero(roles == TRAIN)
-    ids = table["id"].take(training).to_pylist()
-    photos = table["group"].take(training).to_pylist()
-    twins = [digests[i] for i in training.tolist()] if digests is not None else [None] * len(training)
-    groups = joined_groups(photos, twins)
+    protocol: Protocol,
+) -> np.ndarray:
+    """Rows that validation takes out of ``training`` (a mask)."""
+    rows = np.flatnonzero(training)
+    own, classes = ids.filter(pa.array(training)), labels[rows]
+    twins = np.full(len(rows), NO_KEY) if pixels is None else pixels[rows]
+    groups = joined_groups(photos[rows], twins)
     if split.folds:
-        chosen = fold_numbers(ids, labels[training], groups, split.folds, split.seed) == split.fold
-    else:
-        disputed = _conflicting(twins, labels[training])
-        chosen = carve_validation(ids, labels[training], groups, fraction, split.seed, disputed)
-    roles[training[chosen]] = VALIDATION
+        return rows[fold_numbers(own, classes, groups, split.folds, split.seed) == split.fold]
+    fraction = protocol.fraction or split.val_fraction
+    return rows[carve_validation(own, classes, groups, fraction, split.seed, disputed(twins, classes))]
 
 
-def _conflicting(twins: Sequence[bytes | None], labels: np.ndarray) -> np.ndarray:
-    """Samples (n,) whose pixels also stand there under another label."""
-    first: dict[bytes, int] = {}
-    disputed = {
-        digest
-        for digest, label in zip(twins, labels.tolist(), strict=True)
-        if digest is not None and first.setdefault(digest, label) != label
-    }
-    return np.array([digest in disputed for digest in twins], dtype=bool)
-
-
-def joined_groups(*keys: Sequence[object]) -> np.ndarray:
-    """Group number (n,) of each sample: samples that share any key (None shares with nobody) are in one group."""
-    count = len(keys[0])
-    rows, columns, first = [], [], 0
-    for column in keys:
-        numbers: dict[object, int] = {}
-        for position, key in enumerate(column):
-            if key is not None:
-                rows.append(position)
-                columns.append(first + numbers.setdefault(key, len(numbers)))
-        first += len(numbers)
-    places = (np.array(rows, np.int64), np.array(columns, np.int64) + count)
-    edges = coo_array((np.ones(len(rows), np.int8), places), shape=(count + first, count + first))
-    return connected_components(edges, directed=False)[1][:count]
-
-
-def carve_validation(
-    ids: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
-    groups: Sequence[int] | np.ndarray,
-    fraction: float,
-    seed: int,
-    barred: np.ndarray | None = None,
-) -> np.ndarray:
-    """Which samples (n,) go to validation: ``round(fraction * count)`` of each class.
-
-    Samples of one group (pixel twins, faces of one photo) stay together, and those that are ``barred`` in training. A
-    class is filled with groups in the order of a hash of ids and seed, so the result does not depend on the order of
-    the input; a group that would overfill any of its classes is passed over, so a class gets less, never more.
-    """
-    labels = np.asarray(labels, dtype=np.int64)
-    room = np.rint(fraction * np.bincount(labels)).astype(np.int64)
-    chosen = np.zeros(len(ids), dtype=bool)
-    barred = chosen.copy() if barred is None else barred
-    for members in _hashed_groups(ids, groups, seed):
-        needed = np.bincount(labels[members], minlength=len(room))
-        if (needed <= room).all() and not barred[members].any():
-            chosen[members] = True
-            room -= needed
-    return chosen
-
-
-def fold_numbers(
-    ids: Sequence[str], labels: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray, folds: int, seed: int
-) -> np.ndarray:
-    """Fold 0..folds-1 of each sample (n,): stratified, groups kept whole, decided by hashes of ids and seed.
-
-    Largest groups first, each goes to the fold that has the fewest samples of its classes.
-    """
-    labels = np.asarray(labels)
-    filled = np.zeros((folds, int(labels.max()) + 1), dtype=np.int64)
-    numbers = np.zeros(len(ids), dtype=np.int64)
-    for members in sorted(_hashed_groups(ids, groups, seed), key=len, reverse=True):
-        classes = labels[members]
-        fold = int(filled[:, classes].sum(axis=1).argmin())
-        numbers[members] = fold
-        np.add.at(filled[fold], classes, 1)
-    return numbers
-
-
-def _hashed_groups(ids: Sequence[str], groups: Sequence[int] | np.ndarray, seed: int) -> list[list[int]]:
-    """Positions of each group's members, groups in the order of their smallest hash."""
-    members: dict[int, list[int]] = defaultdict(list)
-    lowest: dict[int, float] = {}
-    for position, group in enumerate(np.asarray(groups).tolist()):
-        members[group].append(position)
-        place = hash_fraction(ids[position], seed, "carve")
-        lowest[group] = min(place, lowest.get(group, 1.0))
-    return [members[group] for group in sorted(members, key=lowest.__getitem__)]
-
-
-def _drop_duplicates(
-    roles: np.ndarray, labels: np.ndarray, digests: Sequence[bytes | None], policy: str
-) -> Counter[str]:
-    """Take out what ``policy`` drops (the role becomes None) and count it by reason."""
+def _drop_duplicates(roles: np.ndarray, labels: np.ndarray, pixels: np.ndarray, policy: str) -> Counter[str]:
+    """Take out what ``policy`` drops (the role becomes UNUSED) and count it by reason."""
     dropped: Counter[str] = Counter()
     if policy == "keep":
         return dropped
 
-    def drop(position: int, reason: str) -> None:
-        roles[position] = None
-        dropped[reason] += 1
+    def drop(rows: np.ndarray, reason: str) -> None:
+        if rows.any():
+            dropped[reason] = int(rows.sum())
+        roles[rows] = UNUSED
 
-    seen: dict[bytes, list[int]] = defaultdict(list)
-    for position, digest in enumerate(digests):
-        if digest is not None and roles[position] is not None:
-            seen[digest].append(position)
-    for members in seen.values():
-        held_out = {roles[i] for i in members} - {TRAIN}
-        for i in members:
-            if held_out and roles[i] == TRAIN:
-                drop(i, "training image whose pixels stand in validation or test")
-        rest = [i for i in members if roles[i] is not None]
-        if policy == "drop_all" and len({labels[i] for i in members}) > 1:
-            for i in rest:
-                drop(i, "image with the same pixels under another label")
-        elif policy == "drop_all":
-            # test keeps its row before validation: the reported score covers as much as it can
-            for i in sorted(rest, key=lambda i: roles[i] != TEST)[1:]:
-                drop(i, "second row of the same pixels")
+    codes = np.where(roles == UNUSED, NO_KEY, pixels)
+    conflicts = disputed(codes, labels)
+    drop(
+        (roles == TRAINED) & shared_with(codes, roles > TRAINED),
+        "training image whose pixels stand in validation or test",
+    )
+    if policy == "drop_all":
+        drop((roles != UNUSED) & conflicts, "image with the same pixels under another label")
+        drop(_repeated(codes, roles), "second row of the same pixels")
     return dropped
 
 
-def _twins(roles: np.ndarray, digests: Sequence[bytes | None], carved: bool) -> list[bool]:
+def _repeated(codes: np.ndarray, roles: np.ndarray) -> np.ndarray:
+    """Rows (n,) in use whose key an earlier one has; a test row comes before a validation row."""
+    rows = np.flatnonzero((roles != UNUSED) & (codes != NO_KEY))
+    # the reported score covers as much as it can
+    rows = rows[np.lexsort((roles[rows] != REPORTED, codes[rows]))]
+    repeated = np.zeros(len(codes), dtype=bool)
+    repeated[rows[1:]] = codes[rows[1:]] == codes[rows[:-1]]
+    return repeated
+
+
+def _twins(roles: np.ndarray, pixels: np.ndarray, carved: bool) -> np.ndarray:
     """Evaluation rows whose pixels were trained on, or selected on in a validation split carved out of training."""
-    trained = {digests[i] for i in np.flatnonzero(roles == TRAIN).tolist()} - {None}
-    selected = {digests[i] for i in np.flatnonzero(roles == VALIDATION).tolist()} - {None} if carved else set()
-    seen = {TRAIN: set(), VALIDATION: trained, TEST: trained | selected, None: set()}
-    return [digest in seen[role] for role, digest in zip(roles.tolist(), digests, strict=True)]
+    trained = shared_with(pixels, roles == TRAINED)
+    selected = shared_with(pixels, roles == SELECTED) if carved else np.zeros(len(roles), dtype=bool)
+    return ((roles == SELECTED) & trained) | ((roles == REPORTED) & (trained | selected))
 
 
-def _samples(table: pa.Table, roles: np.ndarray, twins: list[bool] | None) -> pa.Table:
-    kept = np.flatnonzero(~_none(roles))
+def _samples(table: pa.Table, roles: np.ndarray, twins: np.ndarray | None) -> pa.Table:
+    """The rows in use as samples; columns are shared with ``table`` where every row is."""
+    used = roles != UNUSED
+    kept = table if used.all() else table.filter(pa.array(used))
     columns = {
-        name: table[name].take(kept).combine_chunks() for name in SAMPLE_SCHEMA.names if name in table.column_names
+        "split": pa.DictionaryArray.from_arrays(roles[used], pa.array(SPLITS)).cast(pa.string()),
+        "twin": pa.nulls(kept.num_rows, pa.bool_()) if twins is None else pa.array(twins[used]),
     }
-    columns["split"] = pa.array(roles[kept].tolist(), pa.string())
-    columns["twin"] = pa.nulls(len(kept), pa.bool_()) if twins is None else pa.array(np.array(twins)[kept])
-    return pa.Table.from_arrays([columns[name] for name in SAMPLE_SCHEMA.names], schema=SAMPLE_SCHEMA)
+    return pa.Table.from_arrays(
+        [columns[name] if name in columns else kept[name] for name in SAMPLE_SCHEMA.names], schema=SAMPLE_SCHEMA
+    )

@@ -80,7 +80,7 @@ def shrink_for(data: bytes, wanted_px: int, region_px: float | None = None) -> i
     """
     if not data.startswith(b"\xff\xd8"):
         return 1
-    side = min(_jpeg_size(data)) if region_px is None else region_px
+    side = min(jpeg_size(data)) if region_px is None else region_px
     return next((shrink for shrink in (8, 4, 2) if side >= shrink * wanted_px), 1)
 
 
@@ -95,12 +95,19 @@ def square_pixels(data: bytes, colour: str) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
-    """Resize to (size_px, size_px[, 3]): area averaging when shrinking, bilinear when enlarging."""
-    height, width = pixels.shape[:2]
-    if (height, width) == (size_px, size_px):
+    """Resize to (size_px, size_px[, 3]) without aliasing.
+
+    Enlarging is bilinear; shrinking averages over areas, or by less than two, which is the usual case after ``decode``
+    has shrunk a JPEG, over four bilinear samples a pixel: as smooth, and in half the time.
+    """
+    longer = max(pixels.shape[:2])
+    if pixels.shape[:2] == (size_px, size_px):
         return pixels
-    shrinking = height > size_px or width > size_px
-    return cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    if longer >= 2 * size_px:
+        return cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    drawn_px = 2 * size_px if longer > size_px else size_px
+    drawn = cv2.resize(pixels, (drawn_px, drawn_px), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(drawn, (size_px, size_px), interpolation=cv2.INTER_AREA)
 
 
 def encode(pixels: np.ndarray, encoding: str) -> bytes:
@@ -138,7 +145,7 @@ def _refuse_unusable(data: bytes) -> None:
         raise ImageError("not a JPEG, PNG, BMP or TIFF image")
     if kind == "JPEG":
         _refuse_cut_jpeg(data)
-        _refuse_bomb(*_jpeg_size(data))
+        _refuse_bomb(*jpeg_size(data))
     elif kind == "PNG":
         _refuse_cut_png(data)
         _refuse_bomb(*_png_size(data))
@@ -174,7 +181,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
+def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height in the first frame header (ITU T.81, B.2.2); (0, 0) when there is none."""
     position = 2
     while data.startswith(b"\xff\xd8") and position + 9 <= len(data) and data[position] == 0xFF:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ferlab.imaging.codec import ImageError, decode, resize, shrink_for
-from ferlab.imaging.geometry import align, crop, upright
+from ferlab.imaging.codec import ImageError, decode, jpeg_size, resize, shrink_for
+from ferlab.imaging.geometry import align, crop, resize_part, square_around, upright
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,25 @@ def face_of_file(
     points = _points(landmarks, settings)
     shrink = shrink_for(data, settings.size_px, _region_px(settings, box, points))
     pixels = decode(data, settings.colour, shrink)
-    if shrink > 1:
+    if shrink == 1:
+        return face_of_pixels(pixels, settings, box, points)
+    if points is not None:
         # a pixel's middle is at a whole number for landmarks, and half a pixel from its edges for boxes
-        box = None if box is None else [number / shrink for number in box]
-        points = None if points is None else (points + 0.5) / shrink - 0.5
-    return face_of_pixels(pixels, settings, box, points)
+        return align(pixels, (points + 0.5) / shrink - 0.5, settings.size_px, settings.margin)
+    height, width = _photo_size(data, pixels, shrink)
+    left, top, side_x, side_y = 0, 0, width, height
+    if box is not None:
+        left, top, side_x = square_around(box, settings.margin, height, width)
+        side_y = side_x
+    # the photo's edges, and those of its faces, do not lie between the pixels of the smaller picture
+    return resize_part(pixels, left / shrink, top / shrink, side_x / shrink, side_y / shrink, settings.size_px)
+
+
+def _photo_size(data: bytes, smaller: np.ndarray, shrink: int) -> tuple[int, int]:
+    """Height and width of a photo as it is seen, turned or not."""
+    width, height = jpeg_size(data)
+    lies = smaller.shape[:2] != (-(-height // shrink), -(-width // shrink))
+    return (width, height) if lies else (height, width)
 
 
 def face_of_pixels(

@@ -41,18 +41,43 @@ def crop(pixels: np.ndarray, box: Sequence[float], margin: float) -> np.ndarray:
         ImageError: the box has no area, does not touch the photo, or is far too large.
 
     """
+    left, top, side_px = square_around(box, margin, pixels.shape[0], pixels.shape[1])
+    return _window(pixels, left, top, side_px, side_px)
+
+
+def square_around(box: Sequence[float], margin: float, height_px: int, width_px: int) -> tuple[int, int, int]:
+    """Left and top edge and side, in pixels, of what ``crop`` cuts out of a photo; ImageError as there."""
     x, y, width, height = (float(number) for number in box)
     if not np.isfinite((x, y, width, height)).all() or width <= 0 or height <= 0:
         message = f"face box {x:g}, {y:g}, {width:g}, {height:g} has no area"
         raise ImageError(message)
-    if x >= pixels.shape[1] or y >= pixels.shape[0] or x + width <= 0 or y + height <= 0:
+    if x >= width_px or y >= height_px or x + width <= 0 or y + height <= 0:
         message = f"face box {x:g}, {y:g}, {width:g}, {height:g} lies outside the photo"
         raise ImageError(message)
     side = max(width, height) * (1 + 2 * margin)
     _refuse_huge(side)
     side_px = max(1, _rounded(side))
-    left, top = _rounded(x + (width - side_px) / 2), _rounded(y + (height - side_px) / 2)
-    return _window(pixels, left, top, side_px, side_px)
+    return _rounded(x + (width - side_px) / 2), _rounded(y + (height - side_px) / 2), side_px
+
+
+def resize_part(pixels: np.ndarray, left: float, top: float, width: float, height: float, size_px: int) -> np.ndarray:
+    """A rectangle with at least ``size_px`` pixels a side, whose edges may lie inside of pixels, resized.
+
+    Uint8 (size_px, size_px[, 3]), averaged over 2x2 bilinear samples a pixel, or more where nothing would alias only
+    so. Outside of ``pixels`` their border is repeated.
+    """
+    times = max(2, -(-int(np.ceil(max(width, height))) // size_px))
+    drawn_px = times * size_px
+    step_x, step_y = width / drawn_px, height / drawn_px
+    if left == top == 0 and height <= pixels.shape[0] and width <= pixels.shape[1]:
+        # the same samples as below in half of the time: the scales count, the size of the result does not
+        drawn = cv2.resize(pixels, None, fx=1 / step_x, fy=1 / step_y, interpolation=cv2.INTER_LINEAR)
+        drawn = drawn[:drawn_px, :drawn_px]
+    else:
+        matrix = np.array([(step_x, 0, left + step_x / 2 - 0.5), (0, step_y, top + step_y / 2 - 0.5)])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        drawn = cv2.warpAffine(pixels, matrix, (drawn_px, drawn_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(drawn, (size_px, size_px), interpolation=cv2.INTER_AREA)
 
 
 def align(pixels: np.ndarray, landmarks: np.ndarray, size_px: int, margin: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ferlab.imaging.face import ImageSettings
-from ferlab.samples import SPLITS, hash_fraction
+from ferlab.samples import SPLITS, hash_fractions
 from ferlab.storage import places
 
 WORK = ".work"
@@ -77,8 +77,9 @@ class Layout:
 
     def rows(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         """Each shard's name and its rows in order."""
+        whole = table.combine_chunks()  # rows of a shard lie everywhere, and each chunk costs a search
         for name, first, last in zip(self.names, self.starts[:-1], self.starts[1:], strict=True):
-            yield name, table.take(pa.array(self.order[first:last]))
+            yield name, whole.take(pa.array(self.order[first:last]))
 
 
 def lay_out(table: pa.Table, settings: ImageSettings, shards: int | None = None) -> Layout:
@@ -86,7 +87,7 @@ def lay_out(table: pa.Table, settings: ImageSettings, shards: int | None = None)
 
     A split has ``shards`` shards, or so many that each has about SHARD_BYTES, and at least SHARDS_PER_SPLIT.
     """
-    fractions = np.fromiter(_fractions(table["id"]), np.float64, table.num_rows)
+    fractions = hash_fractions(table["id"], 0, "shard")
     splits = table["split"].dictionary_encode().unify_dictionaries().combine_chunks()
     known = [SPLITS.index(name) for name in splits.dictionary.to_pylist()]
     split = np.array(known, np.int64)[splits.indices.to_numpy()]
@@ -125,9 +126,3 @@ def write_rows(plan: Plan, rows: Iterable[tuple[str, pa.Table]]) -> None:
                 waiting.popleft().result()
         for future in waiting:
             future.result()
-
-
-def _fractions(ids: pa.ChunkedArray) -> Iterator[float]:
-    for chunk in ids.chunks:
-        for sample_id in chunk:
-            yield hash_fraction(sample_id.as_py(), 0, "shard")

@@ -16,8 +16,10 @@ from ferlab.manifest import Manifest
 from ferlab.records.load import load_split, split_bytes
 from ferlab.samples import TRAIN, VALIDATION
 
-SHUFFLE_BUFFER = 4096
-OPEN_SHARDS = 4
+SHUFFLE_BUFFER, SHUFFLE_BYTES = 4096, 256e6
+"""Records that are shuffled at a time, still encoded: that many, or fewer large ones, so that they fit everywhere."""
+OPEN_SHARDS, BLOCK = 4, 16
+"""Shards read at a time, and records taken from one before the next has its turn."""
 ACCEPTED = 0.3
 """Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
 GROUPS = range(8, 21)
@@ -69,7 +71,8 @@ class Batches:
         source = self._from_memory if self.in_memory else self._from_shards
         batches = epochs.flat_map(source)
 
-        def finish(epoch: Any, step: Any, images: Any, labels: Any, votes: Any) -> Any:
+        def finish(epoch: Any, step: Any, *rows: Any) -> Any:
+            images, labels, votes = rows if self.in_memory else self._decoded(*rows)
             seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch * 2**32 + step * 2**8])
             targets = self._targets(labels, votes, seed)
             if self.spec.balance != "weights":
@@ -86,10 +89,10 @@ class Batches:
 
         if self.in_memory:
             split = load_split(self.folder, self.manifest, VALIDATION)
-            rows = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
+            batches = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(self.spec.batch_size)
         else:
-            rows = self._parsed(self._shard_files(VALIDATION)).map(lambda image, label, votes: (image, label))
-        batches = rows.batch(self.spec.batch_size)
+            records = self._records(self._shard_files(VALIDATION)).batch(self.spec.batch_size)
+            batches = records.map(lambda rows: self._decoded(rows)[:2], tf.data.AUTOTUNE, deterministic=True)
         return batches.map(lambda images, labels: (images, self._one_hot(labels))).prefetch(2)
 
     def _load_train(self) -> tuple[Any, Any, Any]:
@@ -112,20 +115,36 @@ class Batches:
         return steps.map(lambda step, rows: (epoch, step, *(tf.gather(array, rows) for array in arrays)))
 
     def _from_shards(self, epoch: Any) -> Any:
+        """Batches of serialised records: they are small to shuffle, and ``training`` decodes them side by side."""
         import tensorflow as tf
 
         seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(tf.constant(self._shard_files(TRAIN)), seed)
-        rows = self._parsed(files)
+        records = self._records(files)
         if self.spec.balance == "sampling":
-            rows = rows.enumerate().flat_map(
-                lambda place, row: tf.data.Dataset.from_tensors(row).repeat(
-                    tf.cast(self._repeats(row[1][None], place[None], epoch)[0], tf.int64)
+            records = (
+                records.batch(BLOCK)
+                .enumerate()
+                .flat_map(
+                    lambda block, rows: tf.data.Dataset.from_tensor_slices(self._balanced(rows, block * BLOCK, epoch))
                 )
             )
         # a seed that depends on the epoch fails in TensorFlow when the global seed is 0; the order of files does depend
-        rows = rows.shuffle(SHUFFLE_BUFFER, seed=self.spec.seed, reshuffle_each_iteration=False)
-        return self._batched(rows).map(lambda step, row: (epoch, step, *row))
+        records = records.shuffle(self._shuffled(), seed=self.spec.seed, reshuffle_each_iteration=False)
+        return self._batched(records).map(lambda step, rows: (epoch, step, rows))
+
+    def _shuffled(self) -> int:
+        """Records in the shuffle buffer; it follows from the data alone, as the order of samples does."""
+        stored = sum(shard.bytes for shard in self.manifest.split_shards(TRAIN))
+        return max(1, min(SHUFFLE_BUFFER, int(SHUFFLE_BYTES * self.train_count / stored)))
+
+    def _balanced(self, records: Any, first: Any, epoch: Any) -> Any:
+        """Serialised records in order, each as often as it is shown; ``first`` is the place of the first one."""
+        import tensorflow as tf
+
+        label = {"label": tf.io.FixedLenFeature([], tf.int64)}
+        places = first + tf.range(tf.size(records, tf.int64))
+        return tf.repeat(records, self._repeats(tf.io.parse_example(records, label)["label"], places, epoch))
 
     def _repeats(self, labels: Any, places: Any, epoch: Any) -> Any:
         """How often each sample is shown in an epoch, int32: on average N / (K * n_c), drawn anew in every epoch."""
@@ -147,27 +166,31 @@ class Batches:
     def _shard_files(self, split: str) -> list[str]:
         return [str(self.folder / shard.name) for shard in self.manifest.split_shards(split)]
 
-    def _parsed(self, files: Any) -> Any:
-        """(image, label, votes) of every record of ``files``, decoded by TensorFlow."""
+    def _records(self, files: Any) -> Any:
+        """Every serialised record of ``files``, in an order that depends on theirs alone."""
         import tensorflow as tf
 
-        records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=OPEN_SHARDS, block_length=16
+        return tf.data.Dataset.from_tensor_slices(files).interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=OPEN_SHARDS,
+            block_length=BLOCK,
+            num_parallel_calls=OPEN_SHARDS,
+            deterministic=True,
         )
+
+    def _decoded(self, records: Any) -> tuple[Any, Any, Any]:
+        """Images, labels and votes, as from memory, of serialised records (n,)."""
+        import tensorflow as tf
+
         features = {
             "image": tf.io.FixedLenFeature([], tf.string),
             "label": tf.io.FixedLenFeature([], tf.int64),
         }
         if self.manifest.has_votes:
             features["votes"] = tf.io.FixedLenFeature([len(self.manifest.classes)], tf.int64)
-        decode = record_decoder(self.manifest)
-
-        def parse(record: Any) -> Any:
-            row = tf.io.parse_single_example(record, features)
-            votes = tf.cast(row["votes"], tf.float32) if self.manifest.has_votes else tf.zeros([0])
-            return decode(row["image"]), tf.cast(row["label"], tf.int32), votes
-
-        return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        rows = tf.io.parse_example(records, features)
+        votes = tf.cast(rows["votes"], tf.float32) if self.manifest.has_votes else tf.zeros([tf.size(records), 0])
+        return decode_images(rows["image"], self.manifest), tf.cast(rows["label"], tf.int32), votes
 
     def _targets(self, labels: Any, votes: Any, seed: Any) -> Any:
         """What a batch is trained towards, float32 (n, classes)."""
@@ -200,21 +223,21 @@ def grouped_steps(steps: int) -> tuple[int, int]:
     return group, steps // group * group
 
 
-def record_decoder(manifest: Manifest) -> Callable[[Any], Any]:
-    """TensorFlow's counterpart of ``imaging.decode_record``: bytes to uint8 (size_px, size_px, channels)."""
+def decode_images(data: Any, manifest: Manifest) -> Any:
+    """TensorFlow's counterpart of ``imaging.decode_record``: bytes (n,) to uint8 (n, size_px, size_px, channels)."""
     import tensorflow as tf
 
     shape = (manifest.size_px, manifest.size_px, manifest.channels)
 
-    def decode(data: Any) -> Any:
-        if manifest.encoding == "raw":
-            pixels = tf.io.decode_raw(data, tf.uint8)
-        elif manifest.encoding == "float32":
-            pixels = tf.cast(tf.round(tf.io.decode_raw(data, tf.float32) * 255), tf.uint8)
-        elif manifest.encoding == "jpeg":
-            pixels = tf.io.decode_jpeg(data, channels=manifest.channels, dct_method="INTEGER_ACCURATE")
-        else:
-            pixels = tf.io.decode_png(data, channels=manifest.channels)
-        return tf.reshape(pixels, shape)
+    def decode(image: Any) -> Any:
+        if manifest.encoding == "jpeg":
+            return tf.io.decode_jpeg(image, channels=manifest.channels, dct_method="INTEGER_ACCURATE")
+        return tf.io.decode_png(image, channels=manifest.channels)
 
-    return decode
+    if manifest.encoding == "raw":
+        pixels = tf.io.decode_raw(data, tf.uint8)
+    elif manifest.encoding == "float32":
+        pixels = tf.cast(tf.round(tf.io.decode_raw(data, tf.float32) * 255), tf.uint8)
+    else:
+        pixels = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+    return tf.reshape(pixels, (-1, *shape))

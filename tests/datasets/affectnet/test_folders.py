@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ferlab.datasets import class_folders
 from ferlab.datasets.affectnet.reader import locate, read
 from ferlab.datasets.listing import ROW_SCHEMA, Reading, Rows
 from ferlab.emotions import AFFECTNET7, AFFECTNET8, Taxonomy
@@ -39,6 +40,17 @@ def test_images_are_read_with_the_class_of_their_folder(root):
         assert row["path"] == str(root / part / name / file)
         assert [row[key] for key in ("group", "box", "landmarks", "valence", "pixels")] == [None] * 5
     assert found.policy["contempt"] == "its own class"
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_some_names_at_a_time_give_the_same_rows(root, monkeypatch, at_once):
+    expected = rows_of(root)
+    monkeypatch.setattr(class_folders, "NAMES_AT_ONCE", at_once)
+    found = rows_of(root)
+    assert found.table.equals(expected.table)
+    assert (found.excluded, found.rejected) == (expected.excluded, expected.rejected)
+    assert found.table["id"].to_pylist() == [f"{p}/{c}/{c}_{i}.jpg" for p, n in (("train", 3), ("val", 2))
+                                             for c in sorted(AFFECTNET7.classes) for i in range(n)]  # fmt: skip
 
 
 def test_a_class_that_is_left_out_is_counted_by_its_folder(root):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferlab.datasets.affectnet import release2021
 from ferlab.datasets.affectnet.reader import locate, read
 from ferlab.datasets.listing import ROW_SCHEMA, Reading, Rows
 from ferlab.datasets.synthetic.layouts import write_synthetic
@@ -267,6 +268,17 @@ def test_more_images_than_one_turn_keep_their_annotations(tmp_path):
     for number, row in enumerate(rows_of(tmp_path).table.to_pylist()):
         assert (row["id"], row["label"]) == (f"train_set/images/{number:05d}.jpg", number % 7)
         assert row["valence"] == pytest.approx(number / 1200)
+
+
+def test_many_more_turns_than_are_read_ahead_give_the_same_rows(root, monkeypatch):
+    for stem, value in (("bad", "eleven"), ("contempt", "7")):
+        add_face(root, "train_set", stem, exp=np.array(value))
+    expected = rows_of(root)
+    monkeypatch.setattr(release2021, "FACES_A_TURN", 1)
+    found = rows_of(root)
+    assert found.table.equals(expected.table)
+    assert (found.excluded, found.rejected) == (expected.excluded, expected.rejected)
+    assert (found.table.num_rows, len(found.rejected), sum(found.excluded.values())) == (84, 1, 1)
 
 
 def test_without_val_set_there_is_no_part_val(root):

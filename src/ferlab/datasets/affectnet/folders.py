@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ferlab.datasets.affectnet.expressions import policy_of
-from ferlab.datasets.class_folders import walk_class_folders
-from ferlab.datasets.listing import Reading, Rows, Source, row_table
+from ferlab.datasets.class_folders import joined_rows, walk_class_folders
+from ferlab.datasets.listing import Reading, Rows, Source
 
 LAYOUT = "affectnet-folder"
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -25,6 +25,6 @@ def read(source: Source, reading: Reading) -> Rows:
 
     """
     found = walk_class_folders(source, reading)
-    parts = [PARTS[folder.name.lower()] for folder in found.folders]
-    table = row_table(found.ids, parts, found.labels, path=[f"{source.root}/{name}" for name in found.ids])
+    tables = [images.rows(source.root, PARTS[images.folder.name.lower()]) for images in found.images]
+    table = joined_rows(tables)
     return Rows(table, reading.taxonomy, tuple(found.rejected), dict(found.excluded), policy_of(reading.taxonomy))

@@ -3,11 +3,11 @@
 This release does not tell which faces share a photo.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from ferlab.datasets.affectnet.expressions import EXPRESSIONS, LEFT_OUT, labels_
 from ferlab.datasets.affectnet.npy import load
 from ferlab.datasets.affectnet.text_numbers import LANDMARK_NUMBERS
 from ferlab.datasets.image_files import NOT_AN_IMAGE, entries_of, is_image
-from ferlab.datasets.listing import Reading, Rows, Source, row_table
+from ferlab.datasets.listing import ROW_SCHEMA, Reading, Rows, Source, row_table
+from ferlab.emotions import Taxonomy
 from ferlab.errors import UserError
 from ferlab.manifest import Rejection
 
@@ -59,29 +60,24 @@ def read(source: Source, reading: Reading) -> Rows:
     """
     rejected: list[Rejection] = []
     excluded: Counter[str] = Counter()
-    found: list[tuple[str, str, _Face]] = []
+    tables = [ROW_SCHEMA.empty_table()]
     for folder in source.entries:
-        names = _images(folder, rejected)
-        for name, face in zip(names, _faces(folder / "annotations", names, labels_in(reading.taxonomy)), strict=True):
-            sample_id = f"{folder.name}/images/{name}"
-            if isinstance(face, str):
-                rejected.append(Rejection(sample_id, face))
-            elif face.label == LEFT_OUT:
-                excluded[why_left_out(face.expression, reading.taxonomy)] += 1
-            else:
-                found.append((sample_id, PARTS[folder.name], face))
-    ids, parts, faces = zip(*found, strict=True) if found else ((), (), ())
-    table = row_table(
-        ids,
-        parts,
-        [face.label for face in faces],
-        path=[f"{source.root}/{sample_id}" for sample_id in ids],
-        landmarks=_lists([face.landmarks for face in faces]),
-        valence=[face.valence for face in faces],
-        arousal=[face.arousal for face in faces],
-    )
+        for turn in _read_in_turns(source.root, folder, _images(folder, rejected), reading.taxonomy):
+            tables.append(turn.table)
+            rejected += turn.rejected
+            excluded += turn.excluded
     rejected.sort(key=lambda item: item.id)
+    table = pa.concat_tables(tables)
     return Rows(table, reading.taxonomy, tuple(rejected), dict(excluded), policy_of(reading.taxonomy))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What became of some images in turn: the rows of those that can be used, and the others."""
+
+    table: pa.Table
+    rejected: list[Rejection] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +91,55 @@ class _Face:
     landmarks: bytes | None = None
 
 
-def _images(folder: Path, rejected: list[Rejection]) -> list[str]:
-    names: list[str] = []
+def _images(folder: Path, rejected: list[Rejection]) -> Iterator[str]:
     for entry in entries_of(folder / "images"):
         if is_image(entry):
-            names.append(entry.name)
+            yield entry.name
         else:
             rejected.append(Rejection(f"{folder.name}/images/{entry.name}", NOT_AN_IMAGE))
-    return names
 
 
-def _faces(notes: Path, names: list[str], labels: np.ndarray) -> Iterator[_Face | str]:
-    """The annotations of each image in turn, or the reason why it cannot be used."""
-    turns = [names[start : start + FACES_A_TURN] for start in range(0, len(names), FACES_A_TURN)]
-    with ThreadPoolExecutor(READERS) as pool:
-        for faces in pool.map(partial(_read_turn, str(notes), labels=labels.tolist()), turns):
-            yield from faces
+def _read_in_turns(root: Path, folder: Path, names: Iterator[str], taxonomy: Taxonomy) -> Iterator[_Turn]:
+    """The images of a part with their annotations in the order of ``names``, of which some at a time are read ahead."""
+    pool = ThreadPoolExecutor(READERS)
+    waiting: deque[Future[_Turn]] = deque()
+    try:
+        while turn := list(islice(names, FACES_A_TURN)):
+            waiting.append(pool.submit(_read_turn, root, folder, turn, taxonomy))
+            if len(waiting) > 2 * READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _read_turn(notes: str, names: list[str], labels: list[int]) -> list[_Face | str]:
-    return [_face(f"{notes}/{name.rpartition('.')[0]}", labels) for name in names]
+def _read_turn(root: Path, folder: Path, names: list[str], taxonomy: Taxonomy) -> _Turn:
+    labels = labels_in(taxonomy).tolist()
+    rejected: list[Rejection] = []
+    excluded: Counter[str] = Counter()
+    ids: list[str] = []
+    faces: list[_Face] = []
+    for name in names:
+        sample_id = f"{folder.name}/images/{name}"
+        face = _face(f"{folder}/annotations/{name.rpartition('.')[0]}", labels)
+        if isinstance(face, str):
+            rejected.append(Rejection(sample_id, face))
+        elif face.label == LEFT_OUT:
+            excluded[why_left_out(face.expression, taxonomy)] += 1
+        else:
+            ids.append(sample_id)
+            faces.append(face)
+    table = row_table(
+        ids,
+        [PARTS[folder.name]] * len(ids),
+        [face.label for face in faces],
+        path=[f"{root}/{sample_id}" for sample_id in ids],
+        landmarks=_lists([face.landmarks for face in faces]),
+        valence=[face.valence for face in faces],
+        arousal=[face.arousal for face in faces],
+    )
+    return _Turn(table, rejected, excluded)
 
 
 def _face(stem: str, labels: list[int]) -> _Face | str:

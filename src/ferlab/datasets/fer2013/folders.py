@@ -6,9 +6,13 @@ test sets of a ``test`` folder cannot be told apart.
 
 from pathlib import Path
 
-from ferlab.datasets.class_folders import walk_class_folders
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ferlab.datasets.class_folders import Images, joined_rows, walk_class_folders
 from ferlab.datasets.fer2013.parts import MIXED, PRIVATE_TEST, PUBLIC_TEST, TRAINING, USAGES
-from ferlab.datasets.listing import Reading, Rows, Source, row_table
+from ferlab.datasets.listing import Reading, Rows, Source
 
 PARTS = {
     "train": TRAINING,
@@ -21,6 +25,7 @@ PARTS = {
     "test": MIXED,
 }
 """What the folders of the first level, in any case, are called by whom: the part they stand for."""
+NAMES = (*USAGES, MIXED)
 
 
 def find_folders(root: Path) -> tuple[Path, ...]:
@@ -37,26 +42,38 @@ def read_folders(source: Source, reading: Reading) -> Rows:
 
     """
     found = walk_class_folders(source, reading)
-    moved: list[str] = []
-    parts = [_part(folder, name, moved) for folder, name in zip(found.folders, found.ids, strict=True)]
-    table = row_table(found.ids, parts, found.labels, path=[f"{source.root}/{name}" for name in found.ids])
-    problems = _problems(moved, source.root)
+    tables, moved = [], []
+    for images in found.images:
+        parts, contradicting = _parts(images)
+        tables.append(images.rows(source.root, parts))
+        moved.append(contradicting)
+    problems = _problems(pa.chunked_array(moved, pa.string()), source.root)
+    table = joined_rows(tables)
     return Rows(table, reading.taxonomy, tuple(found.rejected), dict(found.excluded), problems=problems)
 
 
-def _part(folder: Path, name: str, moved: list[str]) -> str:
-    """The part that the folder stands for, told apart by the prefix; a prefix that contradicts goes into ``moved``."""
-    part, prefix = PARTS[folder.name.lower()], name.rpartition("/")[2].split("_")[0]
-    if prefix not in USAGES:
-        return part
-    if part == MIXED and prefix != TRAINING:
-        return prefix
-    if part != prefix:
-        moved.append(f"{name} is named {prefix}")
-    return part
+def _parts(images: Images) -> tuple[pa.Array, pa.Array]:
+    """The part of each image: its folder's, told apart by the prefix; and which have another prefix, in words."""
+    part = PARTS[images.folder.name.lower()]
+    numbers = np.full(len(images.ids), NAMES.index(part), dtype=np.int8)
+    prefixes = numbers.copy()
+    for usage in USAGES:
+        prefixed = pc.match_substring_regex(images.ids, f"/{usage}_[^/]*$").to_numpy(zero_copy_only=False)
+        prefixes[prefixed] = NAMES.index(usage)
+        if part == MIXED and usage != TRAINING:
+            numbers[prefixed] = NAMES.index(usage)
+    moved = pa.array(prefixes != numbers)
+    words = pc.binary_join_element_wise(images.ids.filter(moved), _named(prefixes).filter(moved), " is named ")
+    return _named(numbers), words
 
 
-def _problems(moved: list[str], root: Path) -> tuple[str, ...]:
-    if not moved:
+def _named(numbers: np.ndarray) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(numbers, pa.array(NAMES)).cast(pa.string())
+
+
+def _problems(moved: pa.ChunkedArray, root: Path) -> tuple[str, ...]:
+    if not len(moved):
         return ()
-    return (f"{root}: this copy was split anew ({len(moved):,} files, the first: {moved[0]}). Use another one.",)
+    return (
+        f"{root}: this copy was split anew ({len(moved):,} files, the first: {moved[0].as_py()}). Use another one.",
+    )
