@@ -1,9 +1,6 @@
 """Preparation end to end with real Spark: right, repeatable, and complete or absent whatever happens."""
 
 import csv
-import errno
-import hashlib
-import json
 import os
 import resource
 import shutil
@@ -13,17 +10,20 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from ferlab.errors import UserError
-from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
-from ferlab.preparation.prepare import Prepared, prepared_folder
+from ferlab.manifest import MANIFEST_NAME, REJECTED_NAME, Manifest, load_complete
+from ferlab.preparation.plan import WORK
+from ferlab.preparation.spark import Watch
 from ferlab.records.load import load_split, read_samples
 from ferlab.sealed import Opening
+from ferlab.storage.files import no_space_error
+
+from .conftest import contents, folder_of, litter
 
 OPENING = Opening("run", 1)
 NAMES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -39,19 +39,6 @@ def rows(synthetic_csv) -> list[tuple[int, np.ndarray, str]]:
         ]
 
 
-def shards_of(prepared: Prepared) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in prepared.folder.glob("*.tfrecord")}
-
-
-def litter(prepared_root: Path) -> list[str]:
-    """What is left below the root beside lock files."""
-    return sorted(
-        path.relative_to(prepared_root).as_posix()
-        for path in prepared_root.rglob("*")
-        if path.is_file() and ".locks" not in path.parts and not path.name.endswith(".lock")
-    )
-
-
 # --- what is in it
 
 
@@ -63,7 +50,7 @@ def test_the_counts_are_those_of_the_csv(prepared, rows):
         assert counts["validation"][name] == round(0.1 * per_usage["Training", name])
     assert sum(prepared.manifest.excluded.values()) == sum(1 for *_, usage in rows if usage == "PrivateTest")
     assert prepared.manifest.total == len(rows) - 70
-    assert prepared.manifest.rejected == ()
+    assert prepared.manifest.rejected == {}
 
 
 def test_tensorflow_finds_every_face_of_the_csv_once_with_its_label(prepared, rows, tf):
@@ -95,9 +82,10 @@ def test_our_reader_gives_the_same_splits(prepared, rows):
 
 def test_the_manifest_describes_every_file_in_the_folder(prepared):
     shards = {shard.name: shard for shard in prepared.manifest.shards}
-    assert {path.name for path in prepared.folder.iterdir()} == {*shards, MANIFEST_NAME}
-    for name, checksum in shards_of(prepared).items():
-        assert shards[name].sha256 == checksum
+    assert {path.name for path in prepared.folder.iterdir()} == {*shards, MANIFEST_NAME, REJECTED_NAME}
+    found = contents(prepared.folder)
+    for name in shards:
+        assert shards[name].sha256 == found[name]
         assert shards[name].bytes == (prepared.folder / name).stat().st_size
     assert Manifest.load(prepared.folder) == prepared.manifest
 
@@ -107,18 +95,6 @@ def test_the_class_weights_are_the_balanced_ones_of_the_training_split(prepared)
     expected = compute_class_weight("balanced", classes=np.arange(7), y=labels)
     assert [prepared.manifest.class_weights[name] for name in NAMES] == pytest.approx(list(expected))
     assert prepared.manifest.weighting == "inverse_frequency"
-
-
-def test_tensorflow_finds_the_weight_of_its_class_in_every_record(prepared, tf):
-    weights = np.float32([prepared.manifest.class_weights[name] for name in prepared.manifest.classes])
-    assert len(set(weights.tolist())) > 4
-    spec = {"label": tf.io.FixedLenFeature([], tf.int64), "weight": tf.io.FixedLenFeature([], tf.float32)}
-    files = [str(prepared.folder / shard.name) for shard in prepared.manifest.shards]
-    seen = 0
-    for batch in tf.data.TFRecordDataset(files).batch(100).map(lambda m: tf.io.parse_example(m, spec)):
-        np.testing.assert_array_equal(batch["weight"], weights[batch["label"].numpy()])
-        seen += len(batch["label"])
-    assert seen == prepared.manifest.total
 
 
 def test_the_manifest_says_protocol_taxonomy_and_class_order(prepared):
@@ -141,14 +117,14 @@ def test_the_second_call_is_there_at_once(prepared, synthetic_csv, make_request,
 
 def test_other_settings_live_in_another_folder(synthetic_csv, tmp_path, make_request):
     folders = {
-        prepared_folder(tmp_path, make_request(synthetic_csv, **changes))
+        folder_of(tmp_path, make_request(synthetic_csv, **changes))
         for changes in (
             {}, {"protocol": "official"}, {"encoding": "raw"}, {"size_px": 32}, {"val_fraction": 0.2},
             {"split_seed": 1}, {"dataset": "fer2013"}, {"duplicates": "drop_all"}, {"weighting": "capped"},
-            {"margin": 0.1}, {"align": True}, {"targets": "multi_target"},
+            {"margin": 0.1}, {"align": True}, {"targets": "multi_target"}, {"shards": 3},
         )
     }  # fmt: skip
-    assert len(folders) == 12
+    assert len(folders) == 13
 
 
 def copy_of(source: Path, target: Path) -> Path:
@@ -161,15 +137,47 @@ def copy_of(source: Path, target: Path) -> Path:
 def test_one_core_in_another_place_gives_the_same_bytes(prepared, synthetic_csv, tmp_path, make_request, run_prepare):
     copy = copy_of(synthetic_csv, tmp_path / "copy")
     progress: list[tuple[int, int]] = []
-    other = run_prepare(
-        make_request(copy), tmp_path / "out", cores=1, on_progress=lambda done, total: progress.append((done, total))
-    )
+    pages: list[str] = []
+    watch = Watch(on_images=lambda done, total: progress.append((done, total)), on_ui=pages.append)
+    other = run_prepare(make_request(copy), tmp_path / "out", cores=1, watch=watch)
     assert not other.reused
-    assert shards_of(other) == shards_of(prepared)
+    assert contents(other.folder) == contents(prepared.folder)
     assert other.manifest.digest == prepared.manifest.digest
     assert other.manifest.request_key != prepared.manifest.request_key
-    assert other.images_per_s > 0
-    assert all(0 <= done <= total for done, total in progress)
+    assert all(0 <= done <= total == 630 for done, total in progress)
+    assert [page.startswith("http://") for page in pages] == [True]
+
+
+def test_what_it_cost_is_told(synthetic_csv, tmp_path, make_request, run_prepare):
+    began = time.monotonic()
+    made = run_prepare(make_request(synthetic_csv, size_px=32), tmp_path / "out")
+    took = time.monotonic() - began
+    assert made.kept == 0
+    assert made.bytes_in == 630 * 48 * 48
+    assert made.bytes_out == sum(file.stat().st_size for file in made.folder.glob("*.tfrecord"))
+    assert made.images_per_s > 630 / took
+    assert all(seconds > 0 for seconds in made.steps.values())
+    assert sum(made.steps.values()) == pytest.approx(made.seconds, rel=0.05)
+    assert made.seconds <= took
+
+
+def test_the_number_of_shards_changes_no_sample_and_no_digest(
+    prepared, synthetic_csv, tmp_path, make_request, run_prepare
+):
+    few = run_prepare(make_request(synthetic_csv, shards=3), tmp_path / "out")
+    assert [shard.name for shard in few.manifest.shards] == [
+        f"{split}-0000{number}-of-00003.tfrecord" for split in ("train", "validation", "test") for number in range(3)
+    ]
+    assert len(prepared.manifest.shards) > 9
+    assert few.manifest.digest == prepared.manifest.digest
+    assert few.manifest.counts == prepared.manifest.counts
+    for split in ("train", "validation", "test"):
+        first, second = (
+            {sample.id: (sample.label, sample.pixels.tobytes(), sample.twin) for sample in
+             read_samples(made.folder, made.manifest, split, OPENING)}
+            for made in (few, prepared)
+        )  # fmt: skip
+        assert first == second
 
 
 def changed_pixel(rows: list[list[str]]) -> None:
@@ -204,52 +212,6 @@ def test_a_shard_that_was_lost_is_prepared_again(prepared, synthetic_csv, tmp_pa
     assert load_complete(tmp_path / prepared.folder.name, make_request(synthetic_csv).key) is None
 
 
-# --- broken images
-
-
-@pytest.fixture
-def damaged(affectnet_folder, tmp_path) -> Path:
-    """The 120 colour faces, three of train_set damaged and one annotation gone."""
-    root = tmp_path / "damaged"
-    shutil.copytree(affectnet_folder, root)
-    images = root / "train_set" / "images"
-    data = (images / "1.jpg").read_bytes()
-    (images / "1.jpg").write_bytes(data[: len(data) // 2])
-    (images / "2.jpg").write_bytes(b"")
-    (images / "3.jpg").write_text("<html>404</html>")
-    (root / "train_set" / "annotations" / "4_exp.npy").unlink()
-    return root
-
-
-def test_unusable_images_are_counted_with_reasons_and_the_rest_is_prepared(
-    damaged, tmp_path, make_request, run_prepare
-):
-    made = run_prepare(make_request(damaged, "affectnet-2021"), tmp_path / "out", max_rejected=0.05)
-    reasons = {item.id.removeprefix("train_set/images/"): item.reason for item in made.manifest.rejected}
-    assert reasons == {
-        "1.jpg": "cut JPEG file",
-        "2.jpg": "empty file",
-        "3.jpg": "not a JPEG, PNG, BMP or TIFF image",
-        "4.jpg": "annotation 4_exp.npy is missing",
-    }
-    assert made.manifest.total == 116
-    assert sum(sum(row.values()) for row in made.manifest.counts.values()) == 116
-    arrays = load_split(made.folder, made.manifest, "train")
-    assert arrays.images.shape[1:] == (224, 224, 3)
-    assert not {f"train_set/images/{i}.jpg" for i in range(1, 5)} & set(arrays.ids)
-
-
-def test_too_many_unusable_images_stop_with_one_line_and_leave_nothing(damaged, tmp_path, make_request, run_prepare):
-    with pytest.raises(UserError) as caught:
-        run_prepare(make_request(damaged, "affectnet-2021"), tmp_path / "out", max_rejected=0.03)
-    text = str(caught.value)
-    assert "\n" not in text
-    for words in ("4 of 120", "cut JPEG file", "preparation.max_rejected", str(damaged)):
-        assert words in text
-    assert litter(tmp_path / "out") == []
-    assert not prepared_folder(tmp_path / "out", make_request(damaged, "affectnet-2021")).exists()
-
-
 def test_a_source_that_cannot_be_read_leaves_nothing(tmp_path, synthetic_csv, make_request, run_prepare):
     copy = copy_of(synthetic_csv, tmp_path / "copy")
     data = (copy / "fer2013.csv").read_bytes()
@@ -263,52 +225,38 @@ def test_a_source_that_cannot_be_read_leaves_nothing(tmp_path, synthetic_csv, ma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")], ids=repr)
-def test_a_failure_at_the_last_moment_leaves_nothing_that_counts_as_prepared(
-    synthetic_csv, tmp_path, make_request, run_prepare, monkeypatch, error
+def test_a_disk_that_is_full_at_the_last_moment_leaves_nothing(
+    synthetic_csv, tmp_path, make_request, run_prepare, monkeypatch
 ):
-    def fail(self: Manifest, folder: Path) -> None:
-        assert list(folder.glob("*.tfrecord"))
-        raise error
+    def fail(self: Manifest, place: str) -> None:
+        assert list(Path(place).glob("*.tfrecord"))
+        raise no_space_error(place)
 
     monkeypatch.setattr(Manifest, "save", fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(UserError, match="disk is full"):
         run_prepare(make_request(synthetic_csv), tmp_path / "out")
     assert litter(tmp_path / "out") == []
 
 
-PREPARE = """
-import json, sys
-from pathlib import Path
-from ferlab.datasets.catalog import FAMILIES, LAYOUTS, taxonomies_of
-from ferlab.datasets.listing import Reading
-from ferlab.datasets.splits import Split
-from ferlab.emotions import TAXONOMIES
-from ferlab.errors import UserError
-from ferlab.preparation.prepare import Request, prepare
-from ferlab.preparation.shards import ImageSettings
-from ferlab.preparation.spark import Resources
-root, out, name, *settings = sys.argv[1:]
-family = FAMILIES[LAYOUTS[name]]
-size_px, colour, encoding = settings
-request = Request(
-    "synthetic", family, family.locate(Path(root), Path(out) / "unpacked"),
-    Reading(TAXONOMIES[taxonomies_of("synthetic", name)[0]]), Split("carved", 0.1, 0),
-    ImageSettings(int(size_px), colour, encoding)
-)
-print("started", flush=True)
-try:
-    made = prepare(request, Path(out), Resources(1, 1), 0.01, {}, lambda done, total: print("progress", flush=True))
-except UserError as error:
-    print(error)
-    sys.exit(2)
-print(json.dumps({"reused": made.reused, "digest": made.manifest.digest, "total": made.manifest.total}))
-"""
+@pytest.mark.slow
+def test_an_interrupt_at_the_last_moment_leaves_shards_to_go_on_with(
+    prepared, synthetic_csv, tmp_path, make_request, run_prepare, monkeypatch
+):
+    def fail(self: Manifest, place: str) -> None:
+        raise KeyboardInterrupt
 
-
-def start(root: Path, out: Path, layout: str, *settings: Any, **options: Any) -> subprocess.Popen:
-    command = [sys.executable, "-c", PREPARE, str(root), str(out), layout, *map(str, settings)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    request = make_request(synthetic_csv)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "save", fail)
+        run_prepare(request, tmp_path / "out")
+    assert load_complete(folder_of(tmp_path / "out", request), request.key) is None
+    began = time.monotonic()
+    again = run_prepare(request, tmp_path / "out")
+    assert time.monotonic() - began < 5, "Spark was not needed"
+    assert again.kept == len(again.manifest.shards)
+    assert (again.bytes_in, again.images_per_s, again.steps["spark start"]) == (0, 0, 0)
+    assert contents(again.folder) == contents(prepared.folder)
+    assert not (again.folder / WORK).exists()
 
 
 def limit_of(size: int):
@@ -322,30 +270,28 @@ def limit_of(size: int):
 @pytest.mark.parametrize(
     ("layout", "settings", "size"),
     [
-        # the listing with its pixels is 1.6 MB; the listing of paths is small and one raw 512 px record 786 kB
-        pytest.param("fer2013-csv", (48, "gray", "png"), 200_000, id="while listing"),
-        pytest.param("affectnet-2021", (512, "rgb", "raw"), 700_000, id="while Spark writes"),
-        pytest.param("affectnet-2021", (224, "rgb", "raw"), 120_000, id="while Spark starts", marks=pytest.mark.slow),
+        # the rows of a shard with their pixels are about 80 kB; those of paths are small, one raw 512 px record 786 kB
+        pytest.param("fer2013-csv", {}, 50_000, id="while planning"),
+        pytest.param("affectnet-2021", {"size_px": 512, "encoding": "raw"}, 700_000, id="while Spark writes"),
+        pytest.param("affectnet-2021", {"encoding": "raw"}, 120_000, id="while Spark starts", marks=pytest.mark.slow),
     ],
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(synthetic_csv, affectnet_folder, tmp_path, layout, settings, size):
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    synthetic_csv, affectnet_folder, tmp_path, start_driver, layout, settings, size
+):
     root = synthetic_csv if layout == "fer2013-csv" else affectnet_folder
-    process = start(root, tmp_path / "out", layout, *settings, preexec_fn=limit_of(size))
-    out, errors = process.communicate(timeout=120)
-    assert process.returncode == 2, errors[-3000:]
-    lines = [line for line in out.splitlines() if line not in ("started", "progress")]
+    driver = start_driver(root, tmp_path / "out", layout, before=limit_of(size), **settings)
+    out, errors = driver.process.communicate(timeout=120)
+    assert driver.process.returncode == 2, errors[-3000:]
+    lines = [line for line in out.splitlines() if not line.startswith(("started", "progress"))]
     assert len(lines) == 1
     assert "disk is full" in lines[0]
     assert litter(tmp_path / "out") == []
 
 
-def test_two_processes_at_once_prepare_it_once(synthetic_csv, tmp_path):
-    pair = [start(synthetic_csv, tmp_path / "out", "fer2013-csv", 48, "gray", "png") for _ in range(2)]
-    results = []
-    for process in pair:
-        out, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors[-3000:]
-        results.append(json.loads(out.splitlines()[-1]))
+def test_two_processes_at_once_prepare_it_once(synthetic_csv, tmp_path, start_driver):
+    pair = [start_driver(synthetic_csv, tmp_path / "out") for _ in range(2)]
+    results = [driver.result() for driver in pair]
     assert sorted(result["reused"] for result in results) == [False, True]
     assert results[0]["digest"] == results[1]["digest"]
     assert {result["total"] for result in results} == {630}
@@ -355,23 +301,21 @@ def test_two_processes_at_once_prepare_it_once(synthetic_csv, tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("after_s", [0.5, 3, 6])
 def test_a_process_stopped_at_any_moment_is_followed_by_a_whole_preparation(
-    synthetic_csv, tmp_path, prepared, make_request, run_prepare, how, after_s
+    synthetic_csv, tmp_path, prepared, make_request, run_prepare, start_driver, how, after_s
 ):
-    process = start(synthetic_csv, tmp_path / "out", "fer2013-csv", 48, "gray", "png")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
+    driver = start_driver(synthetic_csv, tmp_path / "out")
+    assert driver.process.stdout is not None
+    assert driver.process.stdout.readline() == "started\n"
     time.sleep(after_s)
-    process.send_signal(how)
-    process.communicate(timeout=60)
+    driver.process.send_signal(how)
+    driver.wait()
     request = make_request(synthetic_csv)
-    whole = (prepared_folder(tmp_path / "out", request) / MANIFEST_NAME).exists()
-    if how == signal.SIGINT and not whole:
-        assert litter(tmp_path / "out") == []
+    whole = (folder_of(tmp_path / "out", request) / MANIFEST_NAME).exists()
     again = run_prepare(request, tmp_path / "out")
     assert again.reused == whole
-    assert shards_of(again) == shards_of(prepared)
+    assert contents(again.folder) == contents(prepared.folder)
     assert set(litter(tmp_path / "out")) == {
-        f"{again.folder.name}/{name}" for name in (*shards_of(again), MANIFEST_NAME)
+        f"{again.folder.name}/{name}" for name in (*contents(again.folder), MANIFEST_NAME)
     }
 
 

@@ -53,7 +53,8 @@ class Family:
 
     def read(self, source: Source, reading: Reading) -> Rows:
         """Every row of the copy; UserError when the files do not fit the layout."""
-        return import_module(self.reader).read(source, reading)
+        rows: Rows = import_module(self.reader).read(source, reading)
+        return rows.located(source)
 
 
 @dataclass(frozen=True)

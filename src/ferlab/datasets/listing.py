@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,14 @@ class Rows:
     excluded: dict[str, int] = field(default_factory=dict)
     policy: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    def located(self, source: Source) -> "Rows":
+        """The same rows with ``gs://`` paths where the images stayed in the bucket that ``source.root`` stands for."""
+        if source.url is None:
+            return self
+        column = self.table.schema.get_field_index("path")
+        paths = pc.replace_substring(self.table["path"], str(source.root), source.url, max_replacements=1)
+        return replace(self, table=self.table.set_column(column, self.table.schema.field(column), paths))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """What is asked of a preparation: everything that decides what the prepared dataset will be."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ferlab import __version__
 from ferlab.datasets.audit.scan import Progress, Scan, pixel_digests, scan, unwatched
@@ -94,11 +91,10 @@ class Request:
 
     def _listing(self, rows: Rows, digests: list[bytes | None] | None) -> Listing:
         try:
-            listing = apply_split(rows, self.split, self.family.protocols, digests)
+            return apply_split(rows, self.split, self.family.protocols, digests)
         except UserError as error:
             message = f"{self.source.name}: {error}"
             raise UserError(message) from error
-        return replace(listing, table=_where_they_lie(listing.table, self.source))
 
     def _refuse_alarms(self, found: Fingerprint) -> None:
         if found.alarms and not self.accept_alarms:
@@ -107,11 +103,3 @@ class Request:
                 "`ferlab verify` says more; dataset.accept_alarms=true prepares it all the same, marked as such."
             )
             raise UserError(message)
-
-
-def _where_they_lie(table: pa.Table, source: Source) -> pa.Table:
-    """The table with ``gs://`` paths for images that stayed in a bucket; ``source.root`` stands for it here."""
-    if source.url is None:
-        return table
-    paths = pc.replace_substring(table["path"], str(source.root), source.url, max_replacements=1)
-    return table.set_column(table.schema.get_field_index("path"), table.schema.field("path"), paths)

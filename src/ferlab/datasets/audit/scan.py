@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +14,7 @@ from ferlab.datasets.audit.features import THUMBNAIL_PX, thumbnail
 from ferlab.imaging.codec import ImageError, decode, square_pixels
 from ferlab.imaging.geometry import crop
 from ferlab.samples import pixel_digest
+from ferlab.storage import places
 
 BATCH = 256
 Progress = Callable[[int, int], None]
@@ -105,7 +105,7 @@ def gray_pixels(row: dict[str, Any]) -> np.ndarray:
     if row["pixels"] is not None:
         return square_pixels(row["pixels"], "gray")
     try:
-        data = Path(row["path"]).read_bytes()
+        data = places.read_bytes(row["path"])
     except OSError as error:
         message = f"cannot be read ({error.strerror})"
         raise ImageError(message) from error
