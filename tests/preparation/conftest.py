@@ -36,8 +36,9 @@ given = json.loads(sys.argv[1])
 root, out, layout = Path(given["root"]), Path(given["out"]), given["layout"]
 family = FAMILIES[LAYOUTS[layout]]
 native = {"size_px": family.size_px, "colour": family.colour, "encoding": family.encoding}
+taxonomy = TAXONOMIES[taxonomies_of("synthetic", layout)[0]]
 request = Request(
-    "synthetic", family, family.locate(root, out / "unpacked"), Reading(TAXONOMIES[taxonomies_of("synthetic", layout)[0]]),
+    "synthetic", family, family.locate(root, out / "unpacked"), Reading(taxonomy),
     Split("carved", 0.1, 0), ImageSettings(**(native | given["settings"])), shards=given["shards"]
 )
 watch = Watch(on_images=lambda done, total: print("progress", done, total, flush=True))

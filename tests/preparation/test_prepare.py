@@ -246,9 +246,10 @@ def test_an_interrupt_at_the_last_moment_leaves_shards_to_go_on_with(
         raise KeyboardInterrupt
 
     request = make_request(synthetic_csv)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Manifest, "save", fail)
-        run_prepare(request, tmp_path / "out")
+        with pytest.raises(KeyboardInterrupt):
+            run_prepare(request, tmp_path / "out")
     assert load_complete(folder_of(tmp_path / "out", request), request.key) is None
     began = time.monotonic()
     again = run_prepare(request, tmp_path / "out")

@@ -4,8 +4,8 @@ import hashlib
 import json
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from ferlab.storage.objects import is_remote
 
 ROWS_PER_READ = 256
 READERS = 16
+READ_AHEAD = 16
 """Outcomes are tiny, so in a bucket the waiting is shared among some threads."""
 CONTENT_BITS = 256
 
@@ -127,12 +128,12 @@ def _write(plan: Plan, name: str, rows: pa.Table, file: Path) -> Outcome:
     started = time.time()
     tally = _Tally()
     split = name.split("-")[0]
+    samples = (sample for batch in rows.to_batches(max_chunksize=ROWS_PER_READ) for sample in batch.to_pylist())
     with ShardWriter(file) as writer:
-        for batch in rows.to_batches(max_chunksize=ROWS_PER_READ):
-            for sample in batch.to_pylist():
-                payload = _record(sample, plan, split, tally)
-                if payload:
-                    writer.write(payload)
+        for sample, source in _sources(samples):
+            payload = _record(sample, source, plan, split, tally)
+            if payload:
+                writer.write(payload)
     return Outcome(
         name,
         split,
@@ -149,10 +150,26 @@ def _write(plan: Plan, name: str, rows: pa.Table, file: Path) -> Outcome:
     )
 
 
-def _record(sample: dict[str, Any], plan: Plan, split: str, tally: _Tally) -> bytes | None:
+def _sources(samples: Iterator[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Callable[[], bytes]]]:
+    """Every sample in order with a function that gives its source bytes.
+
+    Objects of a bucket are asked for ahead, READ_AHEAD at a time, since each answer takes many times the work on it.
+    """
+    waiting: deque[tuple[dict[str, Any], Callable[[], bytes]]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as pool:  # starts no thread before it gets work
+        for sample in samples:
+            in_bucket = sample["pixels"] is None and is_remote(sample["path"])
+            source = pool.submit(source_bytes, sample).result if in_bucket else partial(source_bytes, sample)
+            waiting.append((sample, source))
+            if len(waiting) > READ_AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _record(sample: dict[str, Any], source: Callable[[], bytes], plan: Plan, split: str, tally: _Tally) -> bytes | None:
     """The record of a sample, counted; None when it cannot be used."""
     try:
-        data = source_bytes(sample)
+        data = source()
         tally.bytes_in += len(data)
         pixels = picture(sample, data, plan)
     except ImageError as error:
