@@ -265,8 +265,8 @@ def test_plain_arguments_are_left_alone(argument: str) -> None:
 
 FLAGS = {
     "nothing": ([], Arguments()),
-    "path after json": (["--json", "a.json", "seed=1"], Arguments(Path("a.json"), overrides=["seed=1"])),
-    "path with equals": (["--json=a=b.json"], Arguments(Path("a=b.json"))),
+    "path after json": (["--json", "a.json", "seed=1"], Arguments("a.json", overrides=["seed=1"])),
+    "path with equals": (["--json=a=b.json"], Arguments("a=b.json")),
     "verbose": (["-v", "a=1"], Arguments(verbose=True, overrides=["a=1"])),
     "verbose, long": (["--verbose"], Arguments(verbose=True)),
     "mlflow's key and value": (["--dataset", "synthetic"], Arguments(overrides=["dataset=synthetic"])),
@@ -276,7 +276,7 @@ FLAGS = {
         Arguments(hydra_flags=["--cfg", "job", "-m", "--info"], overrides=["a=1"]),
     ),
     "value of a hydra flag is not ours": (["-c", "--json"], Arguments(hydra_flags=["-c", "--json"])),
-    "a home path is expanded": (["--json", "~/x.json"], Arguments(Path.home() / "x.json")),
+    "a home path is expanded": (["--json", "~/x.json"], Arguments(str(Path.home() / "x.json"))),
 }
 
 

@@ -89,7 +89,8 @@ def _run_command(command: str, rest: list[str]) -> int:
 
     from ferlab.config.files import search_folders
     from ferlab.config.overrides import explain, hydra_arguments, search_path
-    from ferlab.storage.files import write_text, writing_errors
+    from ferlab.storage import places
+    from ferlab.storage.files import writing_errors
 
     home = Path(os.environ["FERLAB_HOME"])
     try:
@@ -102,7 +103,7 @@ def _run_command(command: str, rest: list[str]) -> int:
     results = [outcome.result for outcome in outcomes if outcome.error is None]
     if own.json_path and results:
         sweep = {"-m", "--multirun"} & set(own.hydra_flags)
-        write_text(own.json_path, json.dumps(results if sweep else results[0], indent=1) + "\n")
+        places.write_bytes(own.json_path, json.dumps(results if sweep else results[0], indent=1).encode() + b"\n")
     codes = [_report(item.error, own.verbose) if item.error is not None else item.code for item in outcomes]
     return max(codes, default=0)
 
@@ -111,7 +112,7 @@ def _run_command(command: str, rest: list[str]) -> int:
 class Arguments:
     """What follows the command: our own flags, Hydra's flags with their values, and the overrides."""
 
-    json_path: Path | None = None
+    json_path: str | None = None
     verbose: bool = False
     hydra_flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
@@ -129,7 +130,8 @@ def take_own_flags(arguments: list[str]) -> Arguments:
     for argument in waiting:
         name, equals, value = argument.partition("=")
         if name == "--json":
-            own.json_path = Path(value or _next(waiting, "--json", "a path")).expanduser()
+            place = value or _next(waiting, "--json", "a path")
+            own.json_path = str(Path(place).expanduser()) if place.startswith("~") else place
         elif argument in ("-v", "--verbose"):
             own.verbose = True
         elif argument in FLAGS_WITH_VALUE:

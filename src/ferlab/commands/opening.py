@@ -33,7 +33,7 @@ def open_dataset(dataset: Dataset, context: Context) -> Opened:
     """Recognise the files of a dataset, or draw them; UserError when they are not there."""
     family = family_of(dataset.name, dataset.layout)
     drawn = dataset.synthesize.count > 0
-    votes = _votes(dataset, context)
+    votes = file_here(dataset.votes, context) if dataset.votes else None
     if not drawn and is_remote(dataset.root or ""):
         source = _locate_in_bucket(str(dataset.root), family, context, votes)
     else:
@@ -43,10 +43,9 @@ def open_dataset(dataset: Dataset, context: Context) -> Opened:
     return Opened(SYNTHETIC if drawn else dataset.name, family, source, Reading(taxonomy, dataset.label_order))
 
 
-def _votes(dataset: Dataset, context: Context) -> Path | None:
-    if not dataset.votes:
-        return None
-    return _mirrored(dataset.votes, context) if is_remote(dataset.votes) else Path(dataset.votes).expanduser()
+def file_here(place: str, context: Context) -> Path:
+    """The file of a path, or of a ``gs://`` address as a copy on this machine; UserError when there is no object."""
+    return _mirrored(place, context) if is_remote(place) else Path(place).expanduser()
 
 
 def _locate_in_bucket(url: str, family: Family, context: Context, votes: Path | None) -> Source:

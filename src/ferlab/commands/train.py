@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from ferlab import interrupts
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
+from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import percent
 from ferlab.config.schema import TrainConfig
@@ -25,6 +26,7 @@ from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
 from ferlab.storage.files import exclusive
+from ferlab.storage.objects import is_remote
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import AugmentSpec
@@ -37,6 +39,7 @@ from ferlab.training.precision import choose_precision, precision_policy
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0
 EXAMPLES = 4
+NO_WEIGHTS = "none"
 PREDICTIONS = "predictions/validation.parquet"
 
 
@@ -155,8 +158,9 @@ def _fit(
     on_gpu = set_up_backend(config.compute, config.seed, config.deterministic)
     row = backbone(config.backbone.name)
     policy = choose_precision(config.recipe.precision, row.gains_from_bfloat16 and not on_gpu)
+    weights = _weights(config, context) if interrupted is None else NO_WEIGHTS
     with precision_policy(policy):
-        built = build_model(_model_spec(config, manifest, with_weights=interrupted is None))
+        built = build_model(_model_spec(config, manifest, weights))
     pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
     if interrupted is None:
         _log_model_facts(run, built, policy, context)
@@ -177,7 +181,7 @@ def _fit(
     )
     if policy == "float32":
         return built.model, progress
-    portable = build_model(_model_spec(config, manifest, with_weights=False)).model
+    portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
 
@@ -233,16 +237,21 @@ def _phase_number(config: TrainConfig, row: EpochRow) -> int:
     return 1 + [phase.name for phase in config.recipe.phases].index(row.phase)
 
 
-def _model_spec(config: TrainConfig, manifest: Manifest, with_weights: bool = True) -> ModelSpec:
-    wanted = with_weights and config.debug.pretrained
+def _weights(config: TrainConfig, context: Context) -> str:
+    """What the network starts from: a name, or a file of this machine."""
+    wanted = config.backbone.weights if config.debug.pretrained else NO_WEIGHTS
+    return str(file_here(wanted, context)) if is_remote(wanted) else wanted
+
+
+def _model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelSpec:
     return ModelSpec(
         backbone=config.backbone.name,
         classes=manifest.classes,
         size_px=manifest.size_px,
         channels=manifest.channels,
         working_px=config.backbone.working_px,
-        weights=config.backbone.weights if wanted else "none",
-        weights_required=config.backbone.weights_required and wanted,
+        weights=weights,
+        weights_required=config.backbone.weights_required and weights != NO_WEIGHTS,
         dropout=config.backbone.dropout,
         width=config.backbone.width,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.opening import Opened, open_dataset
+from ferlab.commands.opening import Opened, file_here, open_dataset
 from ferlab.config.schema import VerifyConfig
 from ferlab.datasets.audit.scan import gray_pixels, scan
 from ferlab.datasets.catalog import images_of
@@ -22,6 +22,7 @@ from ferlab.datasets.verification import Verification, verify
 from ferlab.errors import UserError
 from ferlab.evaluation.audit_figures import faces_figure, twins_figure
 from ferlab.evaluation.figures import class_counts_figure
+from ferlab.storage.objects import is_remote
 from ferlab.tracking.run import Run
 
 ALARMS = 3
@@ -46,7 +47,7 @@ def run(config: VerifyConfig, context: Context) -> dict[str, Any]:
     with context.store.run("verify", config.study, f"verify-{opened.name}") as run:
         run.log_config({"dataset": context.raw["dataset"]})
         copy, votes = _look(opened, config, context)
-        found = _verify(copy, opened, config)
+        found = _verify(copy, opened, config, context)
         result = found.as_json() | {"source": opened.source.name, "layout": opened.source.layout}
         if votes:
             result["votes"] = _votes(votes)
@@ -55,21 +56,21 @@ def run(config: VerifyConfig, context: Context) -> dict[str, Any]:
     if target:
         if found.alarms:
             context.terminal.warn("this signature is of a copy with alarms")
-        name, origin = target.stem, f"measured on {opened.source.name}"
+        name, origin = PurePosixPath(target).stem, f"measured on {opened.source.name}"
         save(measure(copy, name, name, _images_family(opened), origin), target)
         context.terminal.say(f"signature: {target}")
     return result | {"run_id": run.id}
 
 
-def _signature_path(given: str | None) -> Path | None:
+def _signature_path(given: str | None) -> str | None:
     """Where the signature goes, checked before every image is looked at; UserError when it cannot be written there."""
-    if given is None:
-        return None
+    if given is None or is_remote(given):
+        return given
     path = Path(given).expanduser()
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         message = f"write_signature={given}: {path.parent} is no folder that can be written."
         raise UserError(message)
-    return path
+    return str(path)
 
 
 def _look(opened: Opened, config: VerifyConfig, context: Context) -> tuple[Copy, Rows | None]:
@@ -87,9 +88,9 @@ def _look(opened: Opened, config: VerifyConfig, context: Context) -> tuple[Copy,
         return Copy(opened.source, rows, scan(rows.table, cores, on_progress)), votes
 
 
-def _verify(copy: Copy, opened: Opened, config: VerifyConfig) -> Verification:
+def _verify(copy: Copy, opened: Opened, config: VerifyConfig, context: Context) -> Verification:
     if config.signature:
-        return verify(copy, [load(Path(config.signature).expanduser())])
+        return verify(copy, [load(file_here(config.signature, context))])
     # drawn faces imitate no release
     return verify(copy, [] if opened.name == "synthetic" else builtin_signatures(_images_family(opened)))
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Pipeline, Preparation, Recipe
 from ferlab.models.catalog import CATALOG
+from ferlab.storage.objects import is_remote
 
 Problem = tuple[str, str]
 
@@ -125,13 +126,18 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
         yield key, f"{backbone.name} needs images of at least {row.smallest_px} px, got {size}"
     if backbone.weights == "imagenet" and not row.pretrained:
         yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
-    elif backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().is_file():
+    elif backbone.weights not in ("imagenet", "none") and not _may_be_file(backbone.weights):
         yield (
             "backbone.weights",
             f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file",
         )
     if backbone.weights_required and backbone.weights == "none":
         yield "backbone.weights_required", "weights are required but backbone.weights=none"
+
+
+def _may_be_file(place: str) -> bool:
+    """Whether a file is there, or an object may be: buckets are not asked before anything begins."""
+    return is_remote(place) or Path(place).expanduser().is_file()
 
 
 def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Problem]:

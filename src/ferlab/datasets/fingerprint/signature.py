@@ -16,7 +16,7 @@ from ferlab.datasets.audit.features import BITS, hashes
 from ferlab.datasets.audit.near import FLAT
 from ferlab.datasets.fingerprint.copy import Copy
 from ferlab.errors import UserError
-from ferlab.storage.files import write_text
+from ferlab.storage import places
 
 SCHEMA_VERSION = 1
 FOLDER = Path(__file__).parent / "signatures"
@@ -176,10 +176,10 @@ def _sample(copy: Copy, part: str, medians: np.ndarray, digests: np.ndarray) -> 
     )
 
 
-def save(signature: Signature, path: Path) -> None:
-    """Write the JSON file atomically."""
-    text = json.dumps(_plain(signature) | {"schema_version": SCHEMA_VERSION}, indent=1)
-    write_text(path, text + "\n")
+def save(signature: Signature, place: str | Path) -> None:
+    """Write the JSON file or object, whole or not at all."""
+    text = json.dumps(_plain(signature) | {"schema_version": SCHEMA_VERSION}, indent=1) + "\n"
+    places.write_bytes(str(place), text.encode())
 
 
 def load(path: Path) -> Signature:
