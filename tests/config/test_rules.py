@@ -69,7 +69,6 @@ def test_a_dataset_with_a_source_and_a_protocol_of_its_kind_is_fine(dataset):
     ("dataset", "key", "words"),
     [
         (replace(FER, root=None), "dataset.root", "dataset=synthetic"),
-        (replace(FER, root="gs://bucket/fer"), "dataset.root", "local folder"),
         (replace(FER, synthesize=Synthesize(100)), "dataset.root", "draws faces instead"),
         (replace(FER, root=None, synthesize=Synthesize(69)), "dataset.synthesize.count", "70"),
     ],
@@ -240,6 +239,14 @@ def test_a_recipe_without_phases_or_with_two_of_one_name_is_refused(phases):
 def test_augmentation_may_not_push_the_face_out_of_the_image():
     assert found(rules.augment_fits, Augment("a", shift=0.3, zoom=0.3)) == {}
     assert set(found(rules.augment_fits, Augment("a", shift=0.4, zoom=0.3))) == {"augment"}
+
+
+@pytest.mark.parametrize(
+    ("master", "refused"), [(None, False), ("spark://host:7077", False), ("local[2]", True), ("host:7077", True)]
+)
+def test_a_cluster_is_named_by_its_address(master, refused):
+    problems = found(rules.cluster_named, Compute("local", spark_master=master))
+    assert set(problems) == ({"compute.spark_master"} if refused else set())
 
 
 @pytest.mark.parametrize(

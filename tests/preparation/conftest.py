@@ -54,8 +54,8 @@ print(json.dumps({
 }))
 """
 
-IMAGES = 320
-SLOW_PX = 1600
+IMAGES = 240
+SLOW_PX = 1280
 PICTURES = 8
 
 
@@ -142,7 +142,7 @@ def kill_tree(pid: int) -> None:
 
 @pytest.fixture(scope="session")
 def slow_images(session_folder: Path) -> Path:
-    """320 images in AffectNet's class folders that take about 10 s of one core: large PNGs, eight different ones."""
+    """240 images in AffectNet's class folders that take some seconds of a core: large PNGs, eight different ones."""
     root = session_folder / f"slow-{os.environ.get('PYTEST_XDIST_WORKER', 'images')}"
     classes = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     rng = np.random.default_rng(2)

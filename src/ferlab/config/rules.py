@@ -126,18 +126,15 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
         yield key, f"{backbone.name} needs images of at least {row.smallest_px} px, got {size}"
     if backbone.weights == "imagenet" and not row.pretrained:
         yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
-    elif backbone.weights not in ("imagenet", "none") and not _may_be_file(backbone.weights):
+    elif backbone.weights in ("imagenet", "none") or is_remote(backbone.weights):
+        pass  # buckets are not asked before anything begins
+    elif not Path(backbone.weights).expanduser().is_file():
         yield (
             "backbone.weights",
             f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file",
         )
     if backbone.weights_required and backbone.weights == "none":
         yield "backbone.weights_required", "weights are required but backbone.weights=none"
-
-
-def _may_be_file(place: str) -> bool:
-    """Whether a file is there, or an object may be: buckets are not asked before anything begins."""
-    return is_remote(place) or Path(place).expanduser().is_file()
 
 
 def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Problem]:
@@ -181,6 +178,12 @@ def device_present(facts: Facts, compute: Compute) -> Iterator[Problem]:
         yield "compute.device", "gpu was asked for, but this machine shows none; use cpu or auto"
 
 
+def cluster_named(_: Facts, compute: Compute) -> Iterator[Problem]:
+    """A Spark cluster is named by the address of its master."""
+    if compute.spark_master is not None and not compute.spark_master.startswith("spark://"):
+        yield "compute.spark_master", f"{compute.spark_master!r} is no address like spark://host:7077"
+
+
 def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
     """Members that exist, differ, and are at least two (an ensemble of one is none)."""
     seen = set()
@@ -210,6 +213,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("recipe", "dataset"), targets_fit),
     (("augment",), augment_fits),
     (("compute",), device_present),
+    (("compute",), cluster_named),
     (("pipeline",), members_known),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""

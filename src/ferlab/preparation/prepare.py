@@ -20,7 +20,7 @@ from ferlab.preparation.sealing import manifest_of, refuse_unfit, rejections, wr
 from ferlab.preparation.shards import Outcome, load_outcomes
 from ferlab.preparation.spark import Resources, Watch, run_on_spark
 from ferlab.storage import places
-from ferlab.storage.files import NO_SPACE_WORDS, exclusive
+from ferlab.storage.files import NO_SPACE_WORDS, exclusive, remove_folder
 from ferlab.storage.objects import is_remote
 
 KEY_LENGTH = 12
@@ -91,6 +91,8 @@ def prepare(
             if any(word in str(error) for word in NO_SPACE_WORDS):
                 places.remove(place)
             raise
+        finally:
+            remove_folder(scratch)  # that of an earlier run, which was killed, when this one needed no Spark
 
 
 def _prepare(
