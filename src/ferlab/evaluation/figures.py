@@ -128,9 +128,9 @@ def mosaic_figure(pictures: Mapping[str, Sequence[np.ndarray]], title: str) -> A
     """One row of pictures a category; pictures are uint8 (side, side, 1 or 3), all of one size."""
     columns = max(len(row) for row in pictures.values())
     figure, whole = _axes(1 + 0.8 * columns, 0.6 + 0.8 * len(pictures))
-    whole.set_axis_off()
-    whole.set_title(title)
-    grid = whole.get_subplotspec().subgridspec(len(pictures), columns, wspace=0.04, hspace=0.04)
+    whole.remove()
+    figure.suptitle(title)
+    grid = figure.add_gridspec(len(pictures), columns)
     for row, (name, shown) in enumerate(pictures.items()):
         for column, pixels in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
