@@ -1,5 +1,6 @@
 """Preparations in processes of their own, which can be killed; what they leave; images that take their time."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -134,10 +135,18 @@ def kill_tree(pid: int) -> None:
     """SIGKILL a process and all below it."""
     top = psutil.Process(pid)
     for process in [*top.children(recursive=True), top]:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
+
+
+def python_below(pid: int) -> list[psutil.Process]:
+    """Spark's Python processes below a process, the daemons that fork and the workers that make shards."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "pyspark.daemon" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A preparation that is killed, its driver or a worker, ends as if nothing had been and keeps what is finished."""
 
+import contextlib
 import json
 import signal
 import time
@@ -16,7 +17,7 @@ from ferlab.preparation.prepare import Prepared
 from ferlab.preparation.request import Request
 from ferlab.preparation.shards import make_shard
 
-from .conftest import SLOW, contents, folder_of, litter
+from .conftest import SLOW, contents, folder_of, litter, python_below
 
 
 @pytest.fixture
@@ -71,11 +72,17 @@ def test_what_a_killed_driver_leaves_goes_away_without_spark_too(
 # --- a worker
 
 
-def python_workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Spark's Python processes that make shards: children of its daemon."""
-    below = driver.children(recursive=True)
-    daemons = [process for process in below if "pyspark.daemon" in " ".join(process.cmdline())]
-    return [process for process in daemons if process.parent() in daemons]
+def kill_workers(pid: int) -> int:
+    """SIGKILL the Python processes below a driver that make shards, not those that fork them; how many there were."""
+    found = python_below(pid)
+    daemons = {process.pid for process in found}
+    killed = 0
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.ppid() in daemons:
+                process.kill()
+                killed += 1
+    return killed
 
 
 def test_a_worker_that_is_killed_changes_nothing(slow_images, tmp_path, start_driver, undisturbed):
@@ -83,10 +90,8 @@ def test_a_worker_that_is_killed_changes_nothing(slow_images, tmp_path, start_dr
     for count in (1, 3):
         driver.wait_for_shards(count)
         until = time.monotonic() + 20
-        while not (workers := python_workers(psutil.Process(driver.process.pid))):
-            assert time.monotonic() < until
-        for worker in workers:
-            worker.kill()
+        while not kill_workers(driver.process.pid):
+            assert time.monotonic() < until, "no worker was at work"
     assert driver.finished_shards() < len(undisturbed.manifest.shards), "it was killed too late"
     made = driver.result()
     assert made["digest"] == undisturbed.manifest.digest

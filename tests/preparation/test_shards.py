@@ -187,7 +187,7 @@ def test_the_bytes_do_not_depend_on_batches_or_on_the_order_of_the_listing(
 
 
 def test_the_number_of_shards_changes_neither_samples_nor_content(listed, synthetic_csv, tmp_path):
-    table = listed("fer2013-csv", synthetic_csv).slice(0, 300)
+    table = listed("fer2013-csv", synthetic_csv)
     many, few = (write(table, GRAY, tmp_path / str(count), count) for count in (None, 3))
     assert {row["name"] for row in few} == {f"{split}-0000{i}-of-00003.tfrecord" for split in SPLITS for i in range(3)}
     assert len(many) > len(few)

@@ -13,10 +13,10 @@ from ferlab.config.schema import PrepareConfig
 from ferlab.datasets.splits import Split
 from ferlab.errors import UserError
 from ferlab.imaging.face import ImageSettings
-from ferlab.manifest import MANIFEST_NAME, Manifest, load_complete
-from ferlab.preparation.prepare import Prepared, prepare, prepared_place
+from ferlab.manifest import MANIFEST_NAME, Manifest
+from ferlab.preparation.prepare import Prepared, find_complete, prepare
 from ferlab.preparation.request import Request
-from ferlab.preparation.sealing import TooManyRejectedError, refuse_unfit
+from ferlab.preparation.sealing import TooManyRejectedError
 from ferlab.preparation.spark import Resources, Watch
 from ferlab.storage import places
 from ferlab.storage.objects import is_remote
@@ -32,23 +32,21 @@ STAGED = "staged"
 def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None = None) -> tuple[Prepared, str | None]:
     """The prepared dataset where it lies, and the id of the run that made it (None when another store knows it)."""
     request = _request(config, context)
-    place = prepared_place(context.prepared_root, request)
-    manifest = load_complete(place, request.key)
-    if manifest:
-        refuse_unfit(manifest, place, config.preparation.max_rejected)
+    found = find_complete(request, context.prepared_root, config.preparation.max_rejected)
+    if found:
         if parent is None:
-            context.terminal.say(f"prepared data reused: {place}")
-        return Prepared(place, manifest, reused=True), _origin(place, context.store.uri)
+            context.terminal.say(f"prepared data reused: {found.place}")
+        return found, _origin(found.place, context.store.uri)
     with context.store.run("prepare", config.study, f"prepare-{request.dataset}", parent=parent) as run:
         run.log_config({name: context.raw[name] for name in ("dataset", "preparation", "compute")})
         prepared = _prepare(request, config, context)
         log_preparation(run, prepared)
         origin = json.dumps({"store": context.store.uri, "run_id": run.id})
-        places.write_bytes(places.joined(place, ORIGIN_NAME), origin.encode())
+        places.write_bytes(places.joined(prepared.place, ORIGIN_NAME), origin.encode())
     kept = f", {prepared.kept} shards kept from an earlier run" if prepared.kept else ""
     context.terminal.say(
         f"prepared {prepared.manifest.total:,} images in {prepared.seconds:.0f} s ({prepared.images_per_s:,.0f} img/s "
-        f"steady, {prepared.manifest.total_rejected:,} rejected{kept}): {place}"
+        f"steady, {prepared.manifest.total_rejected:,} rejected{kept}): {prepared.place}"
     )
     return prepared, run.id
 

@@ -58,8 +58,8 @@ def face_of_file(
 def _photo_size(data: bytes, smaller: np.ndarray, shrink: int) -> tuple[int, int]:
     """Height and width of a photo as it is seen, turned or not."""
     width, height = jpeg_size(data)
-    lies = smaller.shape[:2] != (-(-height // shrink), -(-width // shrink))
-    return (width, height) if lies else (height, width)
+    turned = smaller.shape[:2] != (-(-height // shrink), -(-width // shrink))
+    return (width, height) if turned else (height, width)
 
 
 def face_of_pixels(

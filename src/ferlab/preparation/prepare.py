@@ -62,6 +62,17 @@ def prepared_place(prepared_root: str | Path, request: Request) -> str:
     return places.joined(str(prepared_root), name)
 
 
+def find_complete(request: Request, prepared_root: str | Path, max_rejected: float) -> Prepared | None:
+    """What was prepared before, None when there is nothing whole; UserError when it holds too few usable samples."""
+    place = prepared_place(prepared_root, request)
+    manifest = load_complete(place, request.key)
+    if manifest is None:
+        return None
+    refuse_unfit(manifest, place, max_rejected)
+    _tidy(place)  # a kill may have come between the manifest and this
+    return Prepared(place, manifest, reused=True)
+
+
 def prepare(
     request: Request,
     prepared_root: str | Path,
@@ -81,10 +92,9 @@ def prepare(
     place = prepared_place(prepared_root, request)
     scratch = _scratch(place)
     with exclusive(scratch.parent / ".locks" / scratch.name):
-        found = load_complete(place, request.key)
+        found = find_complete(request, prepared_root, max_rejected)
         if found:
-            refuse_unfit(found, place, max_rejected)
-            return Prepared(place, found, reused=True)
+            return found
         try:
             return _prepare(request, place, scratch, resources, max_rejected, config, watch)
         except UserError as error:
@@ -162,11 +172,16 @@ def _seal(
     manifest = manifest_of(request, listing, fingerprint, outcomes, rejected, config)
     refuse_unfit(manifest, place, max_rejected)
     manifest.save(place)
-    places.remove(places.joined(place, WORK))
-    for name in places.names_below(place):
-        if ".partial-" in name:  # of a worker that was killed
-            places.remove(places.joined(place, name))
+    _tidy(place)
     return manifest
+
+
+def _tidy(place: str) -> None:
+    """Remove what only the making needed, and what workers that were killed left."""
+    for name in places.names_below(place):
+        if name.startswith(f"{WORK}/") or ".partial-" in name:
+            places.remove(places.joined(place, name))
+    places.remove(places.joined(place, WORK))
 
 
 def _scratch(place: str) -> Path:
