@@ -178,10 +178,12 @@ def _seal(
 
 def _tidy(place: str) -> None:
     """Remove what only the making needed, and what workers that were killed left."""
-    for name in places.names_below(place):
-        if name.startswith(f"{WORK}/") or ".partial-" in name:
+    names = places.names_below(place)
+    for name in names:
+        if ".tfrecord.partial-" in name:
             places.remove(places.joined(place, name))
-    places.remove(places.joined(place, WORK))
+    if any(name.startswith(f"{WORK}/") for name in names):
+        places.remove(places.joined(place, WORK))
 
 
 def _scratch(place: str) -> Path:

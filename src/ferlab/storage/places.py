@@ -4,6 +4,7 @@ Errors: OSError with the place as ``filename`` for what is wrong with one file o
 full, a folder cannot be written, or the bucket cannot be used at all.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -36,8 +37,12 @@ def sizes_below(place: str) -> dict[str, int]:
     """Bytes of all files below a folder or objects below a prefix, by name relative to it; empty when it is absent."""
     if is_remote(place):
         return {row["name"]: row["size"] for batch in objects.objects(place) for row in batch.to_pylist()}
-    found = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
-    return {file.relative_to(place).as_posix(): file.stat().st_size for file in found}
+    sizes = {}
+    for folder, _, names in os.walk(place):
+        for file in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # another process may be tidying up
+                sizes[file.relative_to(place).as_posix()] = file.stat().st_size
+    return sizes
 
 
 def names_below(place: str) -> list[str]:
