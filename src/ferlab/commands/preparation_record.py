@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from ferlab.storage import places
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.run import Run
 
-PICTURES = 12
-"""Pictures of each category in the mosaic."""
+PICTURES, LOOKED_AT = 12, 1000
+"""Pictures of each category in the mosaic, out of so many."""
 
 
 def log_preparation(run: Run, prepared: Prepared) -> None:
@@ -42,20 +43,22 @@ def log_preparation(run: Run, prepared: Prepared) -> None:
             run.log_file(Path(scratch) / name)
     title = f"{manifest.protocol}: samples per category"
     run.log_figure(class_counts_figure(manifest.counts, title), "figures/class_counts.png")
-    run.log_figure(mosaic_figure(_pictures(prepared), f"{manifest.protocol}, as stored"), "figures/mosaic.png")
+    pictures = _pictures(prepared)
+    if pictures:
+        run.log_figure(mosaic_figure(pictures, f"{manifest.protocol}, as stored"), "figures/mosaic.png")
 
 
 def _pictures(prepared: Prepared) -> dict[str, list[np.ndarray]]:
     """Up to PICTURES training pictures of each category: the first of the first shard."""
     manifest = prepared.manifest
-    shard = manifest.split_shards(TRAIN)[0]
+    shard = next(shard for shard in manifest.split_shards(TRAIN) if shard.samples)
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="ferlab-") as scratch:
         file = prepared.folder / shard.name
         if is_remote(prepared.place):
             file = Path(scratch) / shard.name
             places.fetch(places.joined(prepared.place, shard.name), file)
-        for sample in read_shard(file, manifest, shard):
+        for sample in islice(read_shard(file, manifest, shard), LOOKED_AT):
             pictures = found[manifest.classes[sample.label]]
             if len(pictures) < PICTURES:
                 pictures.append(sample.pixels)

@@ -40,9 +40,11 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
     with context.store.run("prepare", config.study, f"prepare-{request.dataset}", parent=parent) as run:
         run.log_config({name: context.raw[name] for name in ("dataset", "preparation", "compute")})
         prepared = _prepare(request, config, context)
-        log_preparation(run, prepared)
+        if prepared.reused:  # another process was faster
+            return prepared, _origin(prepared.place, context.store.uri)
         origin = json.dumps({"store": context.store.uri, "run_id": run.id})
         places.write_bytes(places.joined(prepared.place, ORIGIN_NAME), origin.encode())
+        log_preparation(run, prepared)
     kept = f", {prepared.kept} shards kept from an earlier run" if prepared.kept else ""
     context.terminal.say(
         f"prepared {prepared.manifest.total:,} images in {prepared.seconds:.0f} s ({prepared.images_per_s:,.0f} img/s "
@@ -93,12 +95,12 @@ def _prepare(request: Request, config: PrepareConfig, context: Context) -> Prepa
         terminal.say(f"Spark is working: {url}")
 
     with terminal.bars() as bar:
-        watch = Watch(bar("looking at images", "img"), bar("preparing", "img"), show_page)
+        watch = Watch(bar("looking at images", "img"), bar("preparing", "img"), show_page, terminal.warn)
         try:
             return prepare(
                 request,
                 context.prepared_root,
-                Resources(compute.cores, compute.memory_gb, compute.spark_master),
+                Resources(compute.cores, compute.memory_gb, compute.spark_master, context.home / "spark"),
                 config.preparation.max_rejected,
                 {"dataset": asdict(config.dataset), "preparation": asdict(config.preparation)},
                 watch,

@@ -7,10 +7,11 @@ kept, the others are made; running it again goes on where it stopped.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ferlab.preparation.plan import WORK, Plan
+from ferlab.preparation.plan import WORK, Plan, Task
 from ferlab.preparation.shards import TASK_RESULT, Outcome, ShardTask, load_outcomes
 from ferlab.storage import places
 from ferlab.storage.files import sha256_of
@@ -18,24 +19,29 @@ from ferlab.storage.objects import is_remote
 
 
 def finished(plan: Plan) -> list[Outcome]:
-    """The outcomes of shards that are there, whole: by size, and by checksum where they lie on this machine."""
+    """The outcomes of shards that are there, whole: by size, and by checksum where they lie on this machine.
+
+    Outcomes of others are removed, also where images could not be read: they may be there now.
+    """
     sizes = places.sizes_below(plan.folder)
     begun = [name for name in plan.names if f"{WORK}/{name}.json" in sizes]
-    return [
-        outcome
-        for outcome in load_outcomes(plan, begun)
-        if outcome and sizes.get(outcome.name) == outcome.bytes and _is_whole(plan, outcome)
-    ]
+    kept = []
+    for name, outcome in zip(begun, load_outcomes(plan, begun), strict=True):
+        if outcome and not outcome.unread and sizes.get(name) == outcome.bytes and _is_whole(plan, outcome):
+            kept.append(outcome)
+        else:
+            places.remove(plan.outcome(name))
+    return kept
 
 
 def _is_whole(plan: Plan, outcome: Outcome) -> bool:
     return is_remote(plan.folder) or sha256_of(Path(plan.shard(outcome.name))) == outcome.sha256
 
 
-def make_shards(session: Any, plan: Plan, names: tuple[str, ...]) -> None:
-    """Make shards on a Spark session, one task each; a task that fails is tried again by Spark."""
-    numbers = session.range(0, len(names), 1, len(names))
-    numbers.mapInArrow(ShardTask(plan, names), TASK_RESULT).collect()
+def carry_out(session: Any, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Make the shards of all tasks on a Spark session; a task that fails is tried again by Spark."""
+    numbers = session.range(0, len(tasks), 1, len(tasks))
+    numbers.mapInArrow(ShardTask(plan, tuple(tasks)), TASK_RESULT).collect()
 
 
 def main(folder: str) -> None:
@@ -43,10 +49,9 @@ def main(folder: str) -> None:
     from pyspark.sql import SparkSession
 
     plan = Plan.load(folder)
-    done = {outcome.name for outcome in finished(plan)}
-    missing = tuple(name for name in plan.names if name not in done)
-    if missing:
-        make_shards(SparkSession.builder.appName("ferlab prepare").getOrCreate(), plan, missing)
+    tasks = plan.tasks({outcome.name for outcome in finished(plan)})
+    if tasks:
+        carry_out(SparkSession.builder.appName("ferlab prepare").getOrCreate(), plan, tasks)
 
 
 if __name__ == "__main__":

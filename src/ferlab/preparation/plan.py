@@ -2,11 +2,12 @@
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -22,8 +23,18 @@ SHARDS_PER_SPLIT = 16
 """At least so many, so that every core has work."""
 SHARD_BYTES = 150_000_000
 WRITERS = 8
+ROWS_PER_TASK = 3000
+"""Some seconds of work, so that neither the start of a task nor the loss of one costs much."""
 BYTES_PER_VALUE = {"jpeg": 0.2, "png": 0.8, "raw": 1.0, "float32": 4.0}
 """What a gray or colour value takes in a record, roughly; decides how many shards there are and nothing else."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Shards that one worker makes one after the other, and the number of their rows."""
+
+    names: tuple[str, ...]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -31,13 +42,16 @@ class Plan:
     """A preparation that any Spark can carry out, and go on with.
 
     ``folder`` is where the shards go (a folder that all workers see, or ``gs://``); ``names`` are those of all shards;
-    ``exact_px`` is the side that every source image must have, None when they vary.
+    ``sizes`` their numbers of rows; ``exact_px`` is the side that every source image must have, None when they vary;
+    ``opencv`` is the version that decodes and encodes, for every worker the same.
     """
 
     folder: str
     settings: ImageSettings
     names: tuple[str, ...]
+    sizes: tuple[int, ...]
     exact_px: int | None = None
+    opencv: str = cv2.__version__
 
     def save(self) -> None:
         """Write it below its folder."""
@@ -47,7 +61,20 @@ class Plan:
     def load(cls, folder: str) -> "Plan":
         """The plan that was saved for a folder; FileNotFoundError when there is none."""
         data = json.loads(places.read_bytes(places.joined(folder, WORK, PLAN_NAME)))
-        return cls(data["folder"], ImageSettings(**data["settings"]), tuple(data["names"]), data["exact_px"])
+        settings, names, sizes = ImageSettings(**data.pop("settings")), data.pop("names"), data.pop("sizes")
+        return cls(settings=settings, names=tuple(names), sizes=tuple(sizes), **data)
+
+    def tasks(self, done: Collection[str]) -> list[Task]:
+        """The shards that are not ``done`` in pieces of work: small ones together, since each task costs some time."""
+        tasks: list[Task] = []
+        for name, size in zip(self.names, self.sizes, strict=True):
+            if name in done:
+                continue
+            if tasks and tasks[-1].rows + size <= ROWS_PER_TASK:
+                tasks[-1] = Task((*tasks[-1].names, name), tasks[-1].rows + size)
+            else:
+                tasks.append(Task((name,), size))
+        return tasks
 
     def shard(self, name: str) -> str:
         """Where a shard goes."""
@@ -71,13 +98,14 @@ class Layout:
     starts: np.ndarray
 
     @property
-    def sizes(self) -> list[int]:
+    def sizes(self) -> tuple[int, ...]:
         """Number of rows of each shard."""
-        return np.diff(self.starts).tolist()
+        return tuple(np.diff(self.starts).tolist())
 
     def rows(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         """Each shard's name and its rows in order."""
-        whole = table.combine_chunks()  # rows of a shard lie everywhere, and each chunk costs a search
+        # rows of a shard lie everywhere, and each chunk costs a search; large types hold more than 2 GiB in one
+        whole = table.cast(_large(table.schema)).combine_chunks()
         for name, first, last in zip(self.names, self.starts[:-1], self.starts[1:], strict=True):
             yield name, whole.take(pa.array(self.order[first:last]))
 
@@ -126,3 +154,14 @@ def write_rows(plan: Plan, rows: Iterable[tuple[str, pa.Table]]) -> None:
                 waiting.popleft().result()
         for future in waiting:
             future.result()
+
+
+def _large(schema: pa.Schema) -> pa.Schema:
+    """The schema with 64-bit offsets."""
+    return pa.schema([field.with_type(_large_type(field.type)) for field in schema])
+
+
+def _large_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.large_list(kind.value_type)
+    return {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(kind, kind)

@@ -11,7 +11,6 @@ from typing import Any
 
 from ferlab.datasets.fingerprint.findings import Fingerprint
 from ferlab.datasets.listing import Listing
-from ferlab.errors import UserError
 from ferlab.manifest import Manifest, load_complete
 from ferlab.preparation.job import finished
 from ferlab.preparation.plan import WORK, Plan, lay_out, write_rows
@@ -90,19 +89,23 @@ def prepare(
 
     """
     place = prepared_place(prepared_root, request)
-    scratch = _scratch(place)
+    scratch = (resources.scratch or _parent(place)) / f"{place.rpartition('/')[2]}.spark"
     with exclusive(scratch.parent / ".locks" / scratch.name):
         found = find_complete(request, prepared_root, max_rejected)
         if found:
             return found
         try:
             return _prepare(request, place, scratch, resources, max_rejected, config, watch)
-        except UserError as error:
-            if any(word in str(error) for word in NO_SPACE_WORDS):
+        except Exception as error:
+            if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
                 places.remove(place)
+            # another machine may have finished it in the same bucket, and tidied up
+            found = find_complete(request, prepared_root, max_rejected) if is_remote(place) else None
+            if found:
+                return found
             raise
         finally:
-            remove_folder(scratch)  # that of an earlier run, which was killed, when this one needed no Spark
+            remove_folder(scratch)
 
 
 def _prepare(
@@ -118,15 +121,16 @@ def _prepare(
     with clock.step("listing"):
         listing, fingerprint = request.examine(resources.cores or os.cpu_count() or 1, watch.on_examined)
     with clock.step("planning"):
-        plan, todo = _plan(request, listing, place)
-    if todo:
+        plan, kept = _plan(request, listing, place)
+    tasks = plan.tasks(kept)
+    if tasks:
         with clock.step("images"):
-            run_on_spark(plan, todo, resources, scratch, watch)
+            run_on_spark(plan, tasks, resources, scratch, watch)
     clock.split("images", "spark start", watch.started_s)
     with clock.step("sealing"):
         outcomes = _outcomes(plan)
         manifest = _seal(request, listing, fingerprint, outcomes, place, max_rejected, config)
-    made = [outcome for outcome in outcomes if outcome.name in todo]
+    made = [outcome for outcome in outcomes if outcome.name not in kept]
     return Prepared(
         place,
         manifest,
@@ -135,19 +139,18 @@ def _prepare(
         images_per_s=_steady_rate(made),
         steps=clock.seconds,
         bytes_in=sum(outcome.bytes_in for outcome in made),
-        kept=len(outcomes) - len(made),
+        kept=len(kept),
     )
 
 
-def _plan(request: Request, listing: Listing, place: str) -> tuple[Plan, dict[str, int]]:
-    """The plan, and the number of rows of every shard that is not finished; these rows are written down."""
+def _plan(request: Request, listing: Listing, place: str) -> tuple[Plan, set[str]]:
+    """The plan, and the names of shards that are finished; the rows of the others are written down."""
     layout = lay_out(listing.table, request.settings, request.shards)
-    plan = Plan(place, request.settings, layout.names, request.family.exact_px)
+    plan = Plan(place, request.settings, layout.names, layout.sizes, request.family.exact_px)
     kept = {outcome.name for outcome in finished(plan)}
     plan.save()
     write_rows(plan, ((name, rows) for name, rows in layout.rows(listing.table) if name not in kept))
-    sizes = zip(layout.names, layout.sizes, strict=True)
-    return plan, {name: size for name, size in sizes if name not in kept}
+    return plan, kept
 
 
 def _outcomes(plan: Plan) -> list[Outcome]:
@@ -186,12 +189,9 @@ def _tidy(place: str) -> None:
         places.remove(places.joined(place, WORK))
 
 
-def _scratch(place: str) -> Path:
-    """A folder of this machine for Spark's own files, beside what is prepared where that is here."""
-    name = place.rpartition("/")[2] + ".spark"
-    if is_remote(place):
-        return Path(tempfile.gettempdir()) / f"ferlab-{os.getuid()}" / name
-    return Path(place).with_name(name)
+def _parent(place: str) -> Path:
+    """The folder above what is prepared; of the machine's temporary files when that is a bucket."""
+    return Path(tempfile.gettempdir()) if is_remote(place) else Path(place).parent
 
 
 class _Clock:

@@ -2,8 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
+import cv2
+
+import ferlab
 from ferlab import __version__
 from ferlab.datasets.audit.scan import Progress, Scan, pixel_digests, scan, unwatched
 from ferlab.datasets.catalog import SYNTHETIC, Family, images_of, protocol_id
@@ -51,6 +55,8 @@ class Request:
             "shards": self.shards,
             "files": self.source.signature(),
             "version": __version__,
+            "code": _code_digest(),
+            "opencv": cv2.__version__,
         }
         return sha256_of_text(json.dumps(parts, sort_keys=True))
 
@@ -103,3 +109,12 @@ class Request:
                 "`ferlab verify` says more; dataset.accept_alarms=true prepares it all the same, marked as such."
             )
             raise UserError(message)
+
+
+@cache
+def _code_digest() -> str:
+    """SHA-256 over the code that decides what is stored: an edited ferlab does not go on with an older one's shards."""
+    package = Path(ferlab.__file__).parent
+    files = [package / "preparation" / "shards.py", package / "samples.py"]
+    files += sorted(path for room in ("imaging", "records") for path in (package / room).glob("*.py"))
+    return sha256_of_text("".join(file.read_text(encoding="utf-8") for file in files))

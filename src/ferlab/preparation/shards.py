@@ -1,5 +1,6 @@
 """The executors' work: the rows of a shard in, a finished shard out. No TensorFlow, no Spark imports."""
 
+import errno
 import hashlib
 import json
 import tempfile
@@ -16,9 +17,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError, decode, encode, square_pixels
 from ferlab.imaging.face import face_of_file, face_of_pixels
-from ferlab.preparation.plan import Plan
+from ferlab.preparation.plan import Plan, Task
 from ferlab.records.example import encode_example
 from ferlab.records.tfrecord import ShardWriter
 from ferlab.samples import pixel_digest
@@ -27,12 +29,17 @@ from ferlab.storage.objects import is_remote
 
 ROWS_PER_READ = 256
 READERS = 16
-READ_AHEAD = 16
 """Outcomes are tiny, so in a bucket the waiting is shared among some threads."""
+READ_AHEAD = 16
+MANY_ROWS = 20
+LASTING = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+)
+"""What the file itself is to blame for; other errors are the disk's or the network's."""
 CONTENT_BITS = 256
 
-TASK_RESULT = "name string, samples long"
-"""Spark's schema of what a task returns for each of its shards; the whole outcome lies beside the shard."""
+TASK_RESULT = "samples long"
+"""Spark's schema of what a task returns; the outcome of every shard lies beside the shard."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class Outcome:
 
     ``content`` is the sum, modulo 2 ** 256, of the SHA-256 of every sample's id, split, label, stored pixels, votes,
     box and landmarks: it does not depend on how samples are spread over shards. ``counts`` maps a label to its number
-    of samples; ``rejected`` holds pairs of id and reason; ``bytes_in`` is the size of the source images; times are
-    seconds since 1970.
+    of samples; ``rejected`` holds pairs of id and reason, ``unread`` of them were not found or not to be opened, which
+    may change; ``bytes_in`` is the size of the source images; times are seconds since 1970.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Outcome:
     counts: dict[int, int]
     twins: int
     rejected: list[tuple[str, str]]
+    unread: int
     bytes_in: int
     started_s: float
     ended_s: float
@@ -83,25 +91,36 @@ def _load_outcome(plan: Plan, name: str) -> Outcome | None:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Called by Spark on batches of shard numbers: makes each of these shards of ``names``."""
+    """Called by Spark on batches of task numbers: makes the shards of each of these ``tasks``.
+
+    A task that is tried again, since its worker was lost, goes on after the shards that it had finished.
+    """
 
     plan: Plan
-    names: tuple[str, ...]
+    tasks: tuple[Task, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """One row (``TASK_RESULT``) a shard; ``batches`` have one column of positions in ``names``."""
+        """One row (``TASK_RESULT``) a task; ``batches`` have one column of positions in ``tasks``."""
         cv2.setNumThreads(1)
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                done = make_shard(self.plan, self.names[number])
-                yield pa.RecordBatch.from_pydict({"name": [done.name], "samples": [done.samples]})
+                names = self.tasks[number].names
+                done = [_load_outcome(self.plan, name) or make_shard(self.plan, name) for name in names]
+                yield pa.RecordBatch.from_pydict({"samples": [sum(outcome.samples for outcome in done)]})
 
 
 def make_shard(plan: Plan, name: str) -> Outcome:
     """Write one shard and its outcome; both are complete or absent, and the same whoever makes them.
 
     One image at a time is in memory, beside the rows of the shard.
+
+    Raises:
+        UserError: another OpenCV, or images that cannot be read although they are there, or none of them.
+
     """
+    if cv2.__version__ != plan.opencv:
+        message = f"a worker has OpenCV {cv2.__version__}, this machine {plan.opencv}: pictures would differ. Use one."
+        raise UserError(message)
     rows = pa.ipc.open_file(places.read_bytes(plan.rows(name))).read_all()
     if is_remote(plan.folder):
         with tempfile.TemporaryDirectory(prefix="ferlab-") as scratch:
@@ -120,6 +139,7 @@ class _Tally:
     counts: Counter[int] = field(default_factory=Counter)
     twins: int = 0
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    unread: int = 0
     content: int = 0
     bytes_in: int = 0
 
@@ -134,6 +154,10 @@ def _write(plan: Plan, name: str, rows: pa.Table, file: Path) -> Outcome:
             payload = _record(sample, source, plan, split, tally)
             if payload:
                 writer.write(payload)
+    if tally.unread == rows.num_rows >= MANY_ROWS:
+        reason = tally.rejected[0][1]
+        message = f"{rows['path'][0]}: like all {rows.num_rows} images of its shard {reason}. Do all workers see it?"
+        raise UserError(message)
     return Outcome(
         name,
         split,
@@ -144,6 +168,7 @@ def _write(plan: Plan, name: str, rows: pa.Table, file: Path) -> Outcome:
         dict(tally.counts),
         tally.twins,
         tally.rejected,
+        tally.unread,
         tally.bytes_in,
         started,
         time.time(),
@@ -174,6 +199,7 @@ def _record(sample: dict[str, Any], source: Callable[[], bytes], plan: Plan, spl
         pixels = picture(sample, data, plan)
     except ImageError as error:
         tally.rejected.append((sample["id"], str(error)))
+        tally.unread += isinstance(error, UnreadError)
         return None
     tally.counts[sample["label"]] += 1
     tally.twins += bool(sample["twin"])
@@ -182,15 +208,28 @@ def _record(sample: dict[str, Any], source: Callable[[], bytes], plan: Plan, spl
     return make_record(sample, encode(pixels, plan.settings.encoding), digest)
 
 
+class UnreadError(ImageError):
+    """An image that is not there, or must not be opened."""
+
+
 def source_bytes(sample: dict[str, Any]) -> bytes:
-    """The image file of a sample, or its bare pixels; ImageError when it cannot be read."""
+    """The image file of a sample, or its bare pixels.
+
+    Raises:
+        UnreadError: the file or object is not there, or must not be opened.
+        UserError: the disk or the network fails; another attempt may succeed.
+
+    """
     if sample["pixels"] is not None:
         return sample["pixels"]
     try:
         return places.read_bytes(sample["path"])
     except OSError as error:
-        message = f"cannot be read ({error.strerror})"
-        raise ImageError(message) from error
+        if error.errno in LASTING:
+            message = f"cannot be read ({error.strerror})"
+            raise UnreadError(message) from error
+        message = f"{sample['path']}: cannot be read ({error.strerror}). Is its disk or share well? Then run it again."
+        raise UserError(message) from error
 
 
 def picture(sample: dict[str, Any], data: bytes, plan: Plan) -> np.ndarray:

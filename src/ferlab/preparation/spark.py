@@ -9,17 +9,18 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import ferlab
 from ferlab.datasets.audit.scan import unwatched
 from ferlab.errors import UserError
-from ferlab.preparation.job import make_shards
-from ferlab.preparation.plan import Plan
+from ferlab.preparation.job import carry_out
+from ferlab.preparation.plan import WORK, Plan, Task
 from ferlab.storage.files import NO_SPACE_WORDS, no_space_error, remove_folder
 from ferlab.streams import quiet_stderr
 
@@ -27,19 +28,37 @@ POLL_S = 0.3
 TRIES = 4
 """How often a task is tried: a worker may be killed, or run out of memory beside others."""
 LOOPBACK = "127.0.0.1"
+IDLE_S = 30.0
+SMALL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java hands out tasks here and nothing more: its second compiler and its parallel collector would take the cores."""
+ADVICE = {
+    "PYTHON_VERSION_MISMATCH": "its workers run another Python than this machine. Name one like it in PYSPARK_PYTHON.",
+    "ModuleNotFoundError": "its workers lack a package that docs/preparing.md lists.",
+    f"/{WORK}/": "its workers do not see the folder of the prepared data. Share it, or use compute.prepared=gs://...",
+    "PermissionError": "its workers may not write into the folder of the prepared data.",
+    "stopped SparkContext": "no Spark master answers there.",
+    "All masters are unresponsive": "no Spark master answers there.",
+    "Python worker exited unexpectedly": "Spark workers died (out of memory?). Lower compute.cores and run again.",
+    "Connection reset": "Spark workers died (out of memory?). Lower compute.cores and run again.",
+}
+"""Words in an error of Spark, and what to do about it."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What Spark may use: ``cores`` of this machine (0: all), or the standalone cluster at ``master`` (``spark://``)."""
+    """What Spark may use: ``cores`` (0: all) of this machine, or of the standalone cluster at ``master`` (``spark://``).
+
+    ``scratch`` is a folder for its own files, None for one beside what is prepared.
+    """
 
     cores: int
     memory_gb: float
     master: str | None = None
+    scratch: Path | None = None
 
 
-def _unheard(_url: str) -> None:
-    """An address that nobody wants to know."""
+def _unheard(_text: str) -> None:
+    """Words that nobody wants to hear."""
 
 
 @dataclass
@@ -47,12 +66,13 @@ class Watch:
     """Who wants to know how it goes, and what Spark's start took.
 
     ``on_examined`` gets the images looked at and all of them, ``on_images`` those prepared and all that are to be
-    prepared, ``on_ui`` the address of Spark's page.
+    prepared, ``on_ui`` the address of Spark's page, ``on_idle`` what is wrong when no worker begins.
     """
 
     on_examined: Callable[[int, int], None] = unwatched
     on_images: Callable[[int, int], None] = unwatched
     on_ui: Callable[[str], None] = _unheard
+    on_idle: Callable[[str], None] = _unheard
     started_s: float = 0.0
 
 
@@ -66,8 +86,8 @@ def java_home() -> str:
     return os.environ.get("JAVA_HOME") or str(JAVA_HOME)
 
 
-def run_on_spark(plan: Plan, todo: Mapping[str, int], resources: Resources, scratch: Path, watch: Watch) -> None:
-    """Make the shards ``todo`` (name to number of rows) of a plan.
+def run_on_spark(plan: Plan, tasks: Sequence[Task], resources: Resources, scratch: Path, watch: Watch) -> None:
+    """Carry out tasks of a plan.
 
     ``scratch`` is a folder for Spark's own files, removed afterwards.
 
@@ -79,18 +99,19 @@ def run_on_spark(plan: Plan, todo: Mapping[str, int], resources: Resources, scra
 
     """
     began = time.monotonic()
-    images = sum(todo.values())
+    # tasks begin in their order, so the first of them are done first
+    images = [0, *accumulate(task.rows for task in tasks)]
 
-    def on_shards(done: int, total: int) -> None:
-        watch.on_images(round(done / total * images), images)
+    def on_tasks(done: int, total: int) -> None:
+        watch.on_images(images[done * (len(images) - 1) // total], images[-1])
 
     def work() -> None:
-        with _spark_session(resources, scratch) as session, _plain_errors(plan):
+        with _spark_session(resources, scratch) as session, _plain_errors(plan, resources):
             if session.sparkContext.uiWebUrl:
                 watch.on_ui(session.sparkContext.uiWebUrl)
             watch.started_s = time.monotonic() - began
-            with _progress(session, on_shards):
-                make_shards(session, plan, tuple(todo))
+            with _progress(session, on_tasks, watch.on_idle):
+                carry_out(session, plan, tasks)
 
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)
@@ -149,11 +170,13 @@ def _settings(resources: Resources, scratch: Path) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
     }
     if resources.master is not None:
-        return everywhere | {"spark.master": resources.master}
+        share = {"spark.cores.max": str(resources.cores)} if resources.cores else {}
+        return everywhere | share | {"spark.master": resources.master}
     return everywhere | {
         "spark.master": f"local[{resources.cores or '*'},{TRIES}]",
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.host": LOOPBACK,
+        "spark.driver.extraJavaOptions": SMALL_JAVA,
     }
 
 
@@ -168,21 +191,22 @@ def _packed_code(scratch: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _plain_errors(plan: Plan) -> Iterator[None]:
-    """What a failed task says, as the one line that a person can act on."""
+def _plain_errors(plan: Plan, resources: Resources) -> Iterator[None]:
+    """What a failed task says, as the one line that a person can act on; its text is lost once the JVM has ended."""
     try:
         yield
     except Exception as error:
         text = str(error)
-        if any(word in text for word in NO_SPACE_WORDS):
-            raise no_space_error(plan.folder) from error
         said = re.search(r"ferlab\.errors\.\w+: (.+)", text)
         if said:
-            raise UserError(said[1]) from error
-        if "Python worker exited unexpectedly" in text or "Connection reset" in text:
-            message = f"{plan.folder}: Spark workers died (out of memory?). Lower compute.cores and run again."
-            raise UserError(message) from error
-        raise
+            raise UserError(said[1]) from None
+        if any(word in text for word in NO_SPACE_WORDS):
+            raise no_space_error(plan.folder) from None
+        for words, advice in ADVICE.items():
+            if words in text:
+                message = f"{resources.master or plan.folder}: {advice}"
+                raise UserError(message) from None
+        raise RuntimeError(text) from None
 
 
 def _end_spark(work: Future[Any]) -> None:
@@ -204,18 +228,28 @@ def _kill_jvm() -> None:
 
 
 @contextlib.contextmanager
-def _progress(session: Any, on_progress: Callable[[int, int], None]) -> Iterator[None]:
-    """Report finished and total tasks of the running stage until the block ends."""
+def _progress(session: Any, on_tasks: Callable[[int, int], None], on_idle: Callable[[str], None]) -> Iterator[None]:
+    """Report finished and total tasks of the running stage until the block ends, and when no worker takes any."""
     done = threading.Event()
     tracker = session.sparkContext.statusTracker()
+    idle_until = time.monotonic() + IDLE_S
+
+    def look() -> bool:
+        """Whether any task was taken."""
+        stages = [stage for stage in map(tracker.getStageInfo, tracker.getActiveStageIds()) if stage is not None]
+        for stage in stages:
+            on_tasks(stage.numCompletedTasks, stage.numTasks)
+        return any(stage.numActiveTasks or stage.numCompletedTasks for stage in stages)
 
     def poll() -> None:
+        taken = False
         # progress is not worth an error: the JVM may be gone after an interrupt
         with contextlib.suppress(Exception):
             while not done.wait(POLL_S):
-                for stage in map(tracker.getStageInfo, tracker.getActiveStageIds()):
-                    if stage is not None:
-                        on_progress(stage.numCompletedTasks, stage.numTasks)
+                taken = look() or taken
+                if not taken and time.monotonic() > idle_until:
+                    on_idle("no worker has taken any work yet: has the master any, and can they reach this machine?")
+                    taken = True
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

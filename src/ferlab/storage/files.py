@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written.
 
     """
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    # two machines that share a folder may have processes of one number
+    partial = path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}")
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -229,6 +229,8 @@ def _told(error: Exception, url: str, of_bucket: bool) -> Exception | None:
             return FileNotFoundError(errno.ENOENT, "no such object", url)
         return UserError(f"{url}: there is no bucket {bucket}. Check its name with `gcloud storage ls`.")
     if isinstance(cause, api.Forbidden):
+        if of_bucket:
+            return UserError(f"{url}: this account may not use {bucket} so. Ask for the right, or name another bucket.")
         return PermissionError(errno.EACCES, "this account may not use it", url)
     if isinstance(cause, auth.TransportError | requests.RequestException | ConnectionError | api.RetryError):
         return UserError(f"{url}: Google Cloud Storage cannot be reached ({_words(cause)}). Check the network.")
