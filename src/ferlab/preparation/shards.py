@@ -46,7 +46,7 @@ TASK_RESULT = "samples long"
 class Outcome:
     """What became of the rows of one shard.
 
-    ``content`` is the sum, modulo 2 ** 256, of the SHA-256 of every sample's id, split, label, stored pixels, votes,
+    ``content`` is the sum, modulo 2 ** 256, of the SHA-256 of every sample's id, split, label, stored picture, votes,
     box and landmarks: it does not depend on how samples are spread over shards. ``counts`` maps a label to its number
     of samples; ``rejected`` holds pairs of id and reason, ``unread`` of them were not found or not to be opened, which
     may change; ``bytes_in`` is the size of the source images; times are seconds since 1970.
@@ -203,9 +203,10 @@ def _record(sample: dict[str, Any], source: Callable[[], bytes], plan: Plan, spl
         return None
     tally.counts[sample["label"]] += 1
     tally.twins += bool(sample["twin"])
-    digest = pixel_digest(pixels)
+    image = encode(pixels, plan.settings.encoding)
+    digest = stored_digest(pixels, image, plan.settings.encoding)
     tally.content = (tally.content + sample_content(sample, split, digest)) % 2**CONTENT_BITS
-    return make_record(sample, encode(pixels, plan.settings.encoding), digest)
+    return make_record(sample, image, digest)
 
 
 class UnreadError(ImageError):
@@ -251,6 +252,11 @@ def picture(sample: dict[str, Any], data: bytes, plan: Plan) -> np.ndarray:
     return face_of_pixels(pixels, plan.settings, box, landmarks)
 
 
+def stored_digest(pixels: np.ndarray, image: bytes, encoding: str) -> bytes:
+    """16 bytes that identify a picture as it is stored: of its pixels, or of the file where that is lossy."""
+    return pixel_digest(np.frombuffer(image, np.uint8) if encoding == "jpeg" else pixels)
+
+
 def sample_content(sample: dict[str, Any], split: str, digest: bytes) -> int:
     """A number of CONTENT_BITS bits for everything that makes a sample what it is."""
     marks = [sample[name] for name in ("votes", "box", "landmarks") if sample[name] is not None]
@@ -259,7 +265,7 @@ def sample_content(sample: dict[str, Any], split: str, digest: bytes) -> int:
 
 
 def make_record(sample: dict[str, Any], image: bytes, digest: bytes) -> bytes:
-    """The serialised ``tf.train.Example`` of a sample with its encoded picture and the digest of its pixels."""
+    """The serialised ``tf.train.Example`` of a sample with its encoded picture and ``stored_digest``."""
     features: dict[str, Any] = {
         "id": sample["id"].encode(),
         "image": image,
