@@ -119,10 +119,6 @@ class Run:
     process_s: float
     peak_mb: dict[str, float]
 
-    @property
-    def images_s(self) -> float:
-        return self.result["steps"]["images"]
-
 
 def prepare(root: Path, images: int, work: Path) -> Run:
     """Prepare ``root`` anew on two cores."""
@@ -197,7 +193,7 @@ def main() -> None:
         print(f"| {count:,}: steps | {steps} | | |")
     first, last = runs[0], runs[-1]
     if first is not last:
-        costs = [1e3 * run.images_s / run.images for run in runs]
+        costs = [1e3 / run.result["images_per_s"] for run in runs]
         spread = max(costs) / min(costs)
         shown = " / ".join(f"{cost:.2f}" for cost in costs) + " ms"
         line(

@@ -50,7 +50,7 @@ class Manifest:
     was decided in words; ``rejected`` counts by reason what could not be used (``rejected.parquet`` names each);
     ``twins`` is the number of evaluation samples of each split whose pixels were also trained on,
     None where pixels were not compared; ``verdict`` says which release the copy is, ``alarms`` what is wrong with it
-    and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label, source pixels, votes, box and
+    and was accepted; ``digest`` is a SHA-256 over every sample's id, split, label, stored picture, votes, box and
     landmarks, over the protocol, the targets and the image settings; ``request_key`` identifies the request that made
     it (settings and listing), cheap to compute before any image is read.
     """

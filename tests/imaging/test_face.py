@@ -204,3 +204,15 @@ def test_a_face_of_pixels_is_not_made_smaller_before(photos):
     )
     upright = face_of_pixels(photo, ImageSettings(48, "rgb", "raw", 0.0, True), box, points)
     np.testing.assert_array_equal(upright, align(photo, points.reshape(-1, 2), 48, 0.0))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_of_odd_sides_is_not_shifted(photos, orientation):
+    # the decoder's last pixel stands for less of the photo, and turned it is the first
+    photo = cv2.resize(photos[0][0], (905, 903))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = with_exif(jpeg(photo), exif)
+    assert shrink_for(turned, 112) == 8
+    found = face_of_file(turned, ImageSettings(112, "rgb", "raw"))
+    assert psnr_db(found, resize(decode(turned, "rgb"), 112)) > 36

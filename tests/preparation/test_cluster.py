@@ -151,7 +151,8 @@ def test_the_job_file_alone_carries_out_a_plan_and_goes_on_with_it(
     request = make_request(synthetic_csv)
     table = request.listing(cores=1).table
     layout = lay_out(table, request.settings)
-    plan = Plan(str(folder_of(tmp_path / "out", request)), request.settings, layout.names, request.family.exact_px)
+    place = str(folder_of(tmp_path / "out", request))
+    plan = Plan(place, request.settings, layout.names, layout.sizes, request.family.exact_px)
     plan.save()
     write_rows(plan, layout.rows(table))
     carry_out(plan)

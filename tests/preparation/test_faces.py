@@ -41,7 +41,7 @@ def photo(row: dict[str, Any], colour: str = "rgb") -> np.ndarray:
 def stored(row: dict[str, Any], size_px: int = SIZE_PX, **settings: Any) -> np.ndarray:
     """The pixels in the record of a row."""
     chosen = ImageSettings(size_px, encoding="raw", **({"colour": "rgb"} | settings))
-    pixels = picture(row, source_bytes(row), Plan("", chosen, ()))
+    pixels = picture(row, source_bytes(row), Plan("", chosen, (), ()))
     payload = make_record(row, encode(pixels, "raw"), b"")
     return decode_record(bytes(decode_example(payload)["image"]), "raw", size_px, chosen.colour)
 

@@ -105,7 +105,8 @@ def planned(request: Request, out: Path) -> Plan:
     """The plan of a request with all rows written, and no shard made."""
     table = request.listing(cores=1).table
     layout = lay_out(table, request.settings, request.shards)
-    plan = Plan(str(folder_of(out, request)), request.settings, layout.names, request.family.exact_px)
+    place = str(folder_of(out, request))
+    plan = Plan(place, request.settings, layout.names, layout.sizes, request.family.exact_px)
     plan.save()
     write_rows(plan, layout.rows(table))
     return plan

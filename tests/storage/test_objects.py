@@ -223,11 +223,17 @@ def test_a_service_that_stays_busy_is_one_line(bucket, front, monkeypatch):
 
 def test_what_an_account_may_not_use_is_a_permission_error(bucket, front, tmp_path):
     front(lambda method, path, n: 403)
-    asks = (read_bytes, lambda url: write_bytes(url, b""), lambda url: fetch(url, tmp_path / "x"), stated, listed)
-    for ask in asks:
+    for ask in (read_bytes, lambda url: fetch(url, tmp_path / "x"), stated):
         with pytest.raises(PermissionError, match="this account may not use it") as caught:
             ask(f"{bucket}/x")
         assert caught.value.filename == f"{bucket}/x"
+
+
+def test_a_bucket_that_an_account_may_not_use_is_one_line(bucket, front):
+    front(lambda method, path, n: 403)
+    for ask in (lambda url: write_bytes(url, b""), listed):
+        with pytest.raises(UserError, match=rf"^{bucket}/x: this account may not use {bucket} so"):
+            ask(f"{bucket}/x")
 
 
 def test_rejected_credentials_tell_how_to_log_in(bucket, front):

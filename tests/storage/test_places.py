@@ -29,8 +29,6 @@ def test_what_is_written_is_read_named_and_measured(place):
     assert places.read_bytes(joined(place, "b", "2.txt")) == b"b/2.txt"
     assert places.names_below(place) == ["a.txt", "b-x", "b/1.txt", "b/2.txt"]
     assert places.sizes_below(joined(place, "b")) == {"1.txt": 7, "2.txt": 7}
-    assert places.size_of(joined(place, "a.txt")) == 5
-    assert places.size_of(joined(place, "b")) is None
 
 
 def test_writing_again_replaces(place):
@@ -41,7 +39,7 @@ def test_writing_again_replaces(place):
 
 def test_absent_is_told_apart(place):
     assert places.names_below(place) == []
-    assert places.size_of(joined(place, "x")) is None
+    assert places.sizes_below(place) == {}
     with pytest.raises(FileNotFoundError) as caught:
         places.read_bytes(joined(place, "x"))
     assert caught.value.filename == joined(place, "x")

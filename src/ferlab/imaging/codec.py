@@ -23,6 +23,9 @@ MAGICS = {
 """First bytes of a file to its format; ``+`` marks a BigTIFF."""
 
 JPEG_QUALITY = 95
+LARGEST_SEGMENT = 65_536
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""EXIF's tag, and its value for a photo that is neither turned nor mirrored."""
 MAX_PIXELS = 100_000_000
 HEADER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
 STRIPS_AND_TILES = ((273, 279), (324, 325))
@@ -82,6 +85,19 @@ def shrink_for(data: bytes, wanted_px: int, region_px: float | None = None) -> i
         return 1
     side = min(jpeg_size(data)) if region_px is None else region_px
     return next((shrink for shrink in (8, 4, 2) if side >= shrink * wanted_px), 1)
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether a JPEG names an orientation (EXIF) in which it is turned or mirrored."""
+    if data.find(b"Exif\0\0", 0, LARGEST_SEGMENT) < 0:
+        return False
+    # loaded here because hardly any image of the datasets needs it
+    from PIL import Image
+
+    try:
+        return Image.open(BytesIO(data)).getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    except HEADER_ERRORS:
+        return False
 
 
 def square_pixels(data: bytes, colour: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ferlab.imaging.codec import ImageError, decode, jpeg_size, resize, shrink_for
+from ferlab.imaging.codec import ImageError, decode, is_turned, jpeg_size, resize, shrink_for
 from ferlab.imaging.geometry import align, crop, resize_part, square_around, upright
 
 
@@ -40,6 +40,8 @@ def face_of_file(
     """
     points = _points(landmarks, settings)
     shrink = shrink_for(data, settings.size_px, _region_px(settings, box, points))
+    if shrink > 1 and any(side % shrink for side in jpeg_size(data)) and is_turned(data):
+        shrink = 1  # the last pixel of a side stands for less of the photo, and here it may be the first
     pixels = decode(data, settings.colour, shrink)
     if shrink == 1:
         return face_of_pixels(pixels, settings, box, points)

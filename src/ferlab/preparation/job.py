@@ -8,11 +8,12 @@ kept, the others are made; running it again goes on where it stopped.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ferlab.preparation.plan import WORK, Plan, Task
-from ferlab.preparation.shards import TASK_RESULT, Outcome, ShardTask, load_outcomes
+from ferlab.preparation.shards import Outcome, carry_out_task, load_outcomes
 from ferlab.storage import places
 from ferlab.storage.files import sha256_of
 from ferlab.storage.objects import is_remote
@@ -38,20 +39,22 @@ def _is_whole(plan: Plan, outcome: Outcome) -> bool:
     return is_remote(plan.folder) or sha256_of(Path(plan.shard(outcome.name))) == outcome.sha256
 
 
-def carry_out(session: Any, plan: Plan, tasks: Sequence[Task]) -> None:
-    """Make the shards of all tasks on a Spark session; a task that fails is tried again by Spark."""
-    numbers = session.range(0, len(tasks), 1, len(tasks))
-    numbers.mapInArrow(ShardTask(plan, tuple(tasks)), TASK_RESULT).collect()
+def carry_out(spark: Any, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Make the shards of all tasks on a Spark context; a task that fails is tried again by Spark.
+
+    Images never pass through Spark: it hands out tasks, and workers read and write by themselves.
+    """
+    spark.parallelize(tasks, len(tasks)).map(partial(carry_out_task, plan)).collect()
 
 
 def main(folder: str) -> None:
     """Carry out the plan of a folder on the Spark that started this file."""
-    from pyspark.sql import SparkSession
+    from pyspark import SparkConf, SparkContext
 
     plan = Plan.load(folder)
     tasks = plan.tasks({outcome.name for outcome in finished(plan)})
     if tasks:
-        carry_out(SparkSession.builder.appName("ferlab prepare").getOrCreate(), plan, tasks)
+        carry_out(SparkContext.getOrCreate(SparkConf().setAppName("ferlab prepare")), plan, tasks)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,6 @@ LASTING = frozenset(
 """What the file itself is to blame for; other errors are the disk's or the network's."""
 CONTENT_BITS = 256
 
-TASK_RESULT = "samples long"
-"""Spark's schema of what a task returns; the outcome of every shard lies beside the shard."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -89,24 +86,14 @@ def _load_outcome(plan: Plan, name: str) -> Outcome | None:
         return None
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """Called by Spark on batches of task numbers: makes the shards of each of these ``tasks``.
+def carry_out_task(plan: Plan, task: Task) -> int:
+    """Make the shards of a task; the number of its samples.
 
     A task that is tried again, since its worker was lost, goes on after the shards that it had finished.
     """
-
-    plan: Plan
-    tasks: tuple[Task, ...]
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """One row (``TASK_RESULT``) a task; ``batches`` have one column of positions in ``tasks``."""
-        cv2.setNumThreads(1)
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                names = self.tasks[number].names
-                done = [_load_outcome(self.plan, name) or make_shard(self.plan, name) for name in names]
-                yield pa.RecordBatch.from_pydict({"samples": [sum(outcome.samples for outcome in done)]})
+    cv2.setNumThreads(1)
+    done = [_load_outcome(plan, name) or make_shard(plan, name) for name in task.names]
+    return sum(outcome.samples for outcome in done)
 
 
 def make_shard(plan: Plan, name: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""A Spark session that needs nothing but Python, or one on a cluster, and the shard job on it."""
+"""A Spark context that needs nothing but Python, or one on a cluster, and the shard job on it."""
 
 import contextlib
 import io
@@ -106,12 +106,12 @@ def run_on_spark(plan: Plan, tasks: Sequence[Task], resources: Resources, scratc
         watch.on_images(images[done * (len(images) - 1) // total], images[-1])
 
     def work() -> None:
-        with _spark_session(resources, scratch) as session, _plain_errors(plan, resources):
-            if session.sparkContext.uiWebUrl:
-                watch.on_ui(session.sparkContext.uiWebUrl)
+        with _spark_context(resources, scratch) as context, _plain_errors(plan, resources):
+            if context.uiWebUrl:
+                watch.on_ui(context.uiWebUrl)
             watch.started_s = time.monotonic() - began
-            with _progress(session, on_tasks, watch.on_idle):
-                carry_out(session, plan, tasks)
+            with _progress(context, on_tasks, watch.on_idle):
+                carry_out(context, plan, tasks)
 
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)
@@ -129,7 +129,7 @@ def run_on_spark(plan: Plan, tasks: Sequence[Task], resources: Resources, scratc
 
 
 @contextlib.contextmanager
-def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
+def _spark_context(resources: Resources, scratch: Path) -> Iterator[Any]:
     scratch.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = java_home()
     os.environ.pop("SPARK_HOME", None)  # PySpark would run whatever Spark lies there
@@ -137,27 +137,25 @@ def _spark_session(resources: Resources, scratch: Path) -> Iterator[Any]:
         os.environ["PYSPARK_PYTHON"] = sys.executable
         os.environ["SPARK_LOCAL_IP"] = LOOPBACK  # Spark's page is for this machine alone
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    from pyspark.sql import SparkSession
+    from pyspark import SparkConf, SparkContext
 
-    builder = SparkSession.builder.appName("ferlab prepare")
-    for name, value in _settings(resources, scratch).items():
-        builder = builder.config(name, value)
+    settings = SparkConf().setAppName("ferlab prepare").setAll(list(_settings(resources, scratch).items()))
     try:
         with quiet_stderr():
-            session = builder.getOrCreate()
-            session.sparkContext.setLogLevel("OFF")
+            context = SparkContext(conf=settings)
+            context.setLogLevel("OFF")
             if resources.master is not None:
-                session.sparkContext.addPyFile(str(_packed_code(scratch)))
+                context.addPyFile(str(_packed_code(scratch)))
     except Exception as error:
         where = f"on {resources.master}" if resources.master else f"with the Java in {java_home()}"
         hint = "Is it there?" if resources.master else "Unset JAVA_HOME to use the one ferlab brings."
         message = f"Spark does not start {where}. {hint}"
         raise UserError(message) from error
     try:
-        yield session
+        yield context
     finally:
         with contextlib.suppress(Exception):
-            session.stop()
+            context.stop()
 
 
 def _settings(resources: Resources, scratch: Path) -> dict[str, str]:
@@ -167,7 +165,6 @@ def _settings(resources: Resources, scratch: Path) -> dict[str, str]:
         "spark.ui.port": "0",
         "spark.ui.showConsoleProgress": "false",
         "spark.task.maxFailures": str(TRIES),
-        "spark.sql.adaptive.enabled": "false",
     }
     if resources.master is not None:
         share = {"spark.cores.max": str(resources.cores)} if resources.cores else {}
@@ -228,10 +225,10 @@ def _kill_jvm() -> None:
 
 
 @contextlib.contextmanager
-def _progress(session: Any, on_tasks: Callable[[int, int], None], on_idle: Callable[[str], None]) -> Iterator[None]:
+def _progress(context: Any, on_tasks: Callable[[int, int], None], on_idle: Callable[[str], None]) -> Iterator[None]:
     """Report finished and total tasks of the running stage until the block ends, and when no worker takes any."""
     done = threading.Event()
-    tracker = session.sparkContext.statusTracker()
+    tracker = context.statusTracker()
     idle_until = time.monotonic() + IDLE_S
 
     def look() -> bool:

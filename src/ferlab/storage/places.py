@@ -50,15 +50,6 @@ def names_below(place: str) -> list[str]:
     return sorted(sizes_below(place))
 
 
-def size_of(place: str) -> int | None:
-    """Bytes of a file or object, None when there is none."""
-    if is_remote(place):
-        found = objects.stated(place)
-        return found[0] if found else None
-    path = Path(place)
-    return path.stat().st_size if path.is_file() else None
-
-
 def remove(place: str) -> None:
     """Remove a file or object of that name and all below it; absent is fine."""
     if is_remote(place):
