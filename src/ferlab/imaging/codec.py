@@ -42,13 +42,13 @@ DECODING = {
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     },
     "rgb": {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
+        1: cv2.IMREAD_COLOR_RGB,
+        2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
     },
 }
-"""OpenCV's flag for a colour and how much smaller the picture is wanted."""
+"""OpenCV's flag for a colour and how much smaller the picture is wanted; RGB beats the gray of the last three."""
 
 
 class ImageError(ValueError):
@@ -73,7 +73,7 @@ def decode(data: bytes, colour: str, shrink: int = 1) -> np.ndarray:
         raise ImageError("not a readable image") from error
     if pixels is None:
         raise ImageError("not a readable image")
-    return pixels if colour == "gray" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def shrink_for(data: bytes, wanted_px: int, region_px: float | None = None) -> int:

@@ -23,8 +23,8 @@ SHARDS_PER_SPLIT = 16
 """At least so many, so that every core has work."""
 SHARD_BYTES = 150_000_000
 WRITERS = 8
-ROWS_PER_TASK = 3000
-"""Some seconds of work, so that neither the start of a task nor the loss of one costs much."""
+ROWS_PER_TASK = 1000
+"""About a second of work, so that neither the start of a task nor the loss of one costs much."""
 BYTES_PER_VALUE = {"jpeg": 0.2, "png": 0.8, "raw": 1.0, "float32": 4.0}
 """What a gray or colour value takes in a record, roughly; decides how many shards there are and nothing else."""
 

@@ -24,7 +24,7 @@ from ferlab.preparation.plan import WORK, Plan, Task
 from ferlab.storage.files import NO_SPACE_WORDS, no_space_error, remove_folder
 from ferlab.streams import quiet_stderr
 
-POLL_S = 0.3
+POLL_S, PROGRESS_S = 0.3, 1.0
 TRIES = 4
 """How often a task is tried: a worker may be killed, or run out of memory beside others."""
 LOOPBACK = "127.0.0.1"
@@ -242,7 +242,7 @@ def _progress(context: Any, on_tasks: Callable[[int, int], None], on_idle: Calla
         taken = False
         # progress is not worth an error: the JVM may be gone after an interrupt
         with contextlib.suppress(Exception):
-            while not done.wait(POLL_S):
+            while not done.wait(PROGRESS_S):
                 taken = look() or taken
                 if not taken and time.monotonic() > idle_until:
                     on_idle("no worker has taken any work yet: has the master any, and can they reach this machine?")

@@ -15,6 +15,7 @@ from ferlab.errors import UserError
 from ferlab.storage.files import atomic_path
 
 MASK_DELTA = 0xA282EAD8
+BUFFER_BYTES = 1 << 20
 
 
 def masked_crc(data: bytes) -> int:
@@ -42,7 +43,7 @@ class ShardWriter:
         return self._hash.hexdigest()
 
     def __enter__(self) -> "ShardWriter":
-        self._file = self._atomic.__enter__().open("wb")
+        self._file = self._atomic.__enter__().open("wb", BUFFER_BYTES)
         return self
 
     def write(self, payload: bytes) -> None:
