@@ -152,8 +152,9 @@ def test_too_many_stop_the_run_and_a_larger_share_ends_it_at_once(
     assert set(pq.read_table(folder / REJECTED_NAME)["reason"].to_pylist()) == set(REASONS.values())
     assert load_complete(folder, request.key) is None
     again = run_prepare(request, out, max_rejected=0.1)
-    assert again.kept == len(again.manifest.shards)
-    assert again.steps["spark start"] == again.bytes_in == 0
+    # the shard of the file that could not be opened is made again: it might be there now
+    assert again.kept == len(again.manifest.shards) - 1
+    assert 0 < again.bytes_in < made.bytes_in / 4
     assert set(litter(out)) == {f"{folder.name}/{name}" for name in (*contents(folder), MANIFEST_NAME)}
     assert contents(again.folder) == contents(made.folder), "every run judges the same"
     with pytest.raises(TooManyRejectedError, match="8 of "):
@@ -201,5 +202,4 @@ def test_the_command_shows_the_reasons_and_goes_on_when_more_is_allowed(broken, 
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert result["rejected"] == len(REASONS)
-    assert result["steps"]["spark start"] == 0
-    assert result["shards_kept"] == len(list(Path(result["folder"]).glob("*.tfrecord")))
+    assert result["shards_kept"] == len(list(Path(result["folder"]).glob("*.tfrecord"))) - 1
