@@ -57,7 +57,7 @@ class Resources:
     scratch: Path | None = None
 
 
-def _unheard(_text: str) -> None:
+def _unheard(*_words: Any) -> None:
     """Words that nobody wants to hear."""
 
 
@@ -144,6 +144,8 @@ def _spark_context(resources: Resources, scratch: Path) -> Iterator[Any]:
         with quiet_stderr():
             context = SparkContext(conf=settings)
             context.setLogLevel("OFF")
+            # it would print a traceback when the JVM is ended by an interrupt
+            context._accumulatorServer.handle_error = _unheard
             if resources.master is not None:
                 context.addPyFile(str(_packed_code(scratch)))
     except Exception as error:
