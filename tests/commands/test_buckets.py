@@ -76,7 +76,9 @@ def test_an_archive_is_brought_and_unpacked(bucket, context, tmp_path, address):
         archive.add(tmp_path / "fer" / "fer2013.csv", "fer2013.csv")
     put(tmp_path / "fer2013.tar.gz", f"{bucket}/packed/fer2013.tar.gz")
     opened = open_dataset(dataset("fer2013", f"{bucket}/{address}"), context)
-    assert opened.source.url is None
+    assert opened.source.name == f"{bucket}/packed/fer2013.tar.gz"
+    elsewhere = open_dataset(dataset("fer2013", f"{bucket}/{address}"), replace(context, home=tmp_path / "elsewhere"))
+    assert elsewhere.source.signature() == opened.source.signature()
     assert opened.family.read(opened.source, opened.reading).table.num_rows == 70
 
 

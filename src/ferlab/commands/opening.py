@@ -54,9 +54,8 @@ def _locate_in_bucket(url: str, family: Family, context: Context, votes: Path | 
     with _named(url, place):
         source = family.locate(place, context.home / "unpacked", votes)
     folder, base = (place.parent, url.rstrip("/").rpartition("/")[0]) if place.is_file() else (place, url)
-    if not source.root.is_relative_to(folder):
-        return source
-    return replace(source, url=joined(base, *source.root.relative_to(folder).parts))
+    copied = source.archive or source.root
+    return replace(source, url=joined(base, *copied.relative_to(folder).parts))
 
 
 def _mirrored(url: str, context: Context, left_there: tuple[str, ...] = ()) -> Path:

@@ -31,7 +31,7 @@ class Source:
     """Files of one copy of a dataset: the layout recognised, its root, and the files and folders to read.
 
     ``archive`` is the file it was unpacked from, if any; ``votes`` the file of FERPlus votes that belongs to it;
-    ``url`` the address in a bucket that ``root`` mirrors, None where ``root`` is itself the copy.
+    ``url`` the address in a bucket that ``root``, or the archive, mirrors, None where it is itself the copy.
     """
 
     layout: str
@@ -52,7 +52,9 @@ class Source:
         Of a copy in a bucket, the checksums take the place of the times: every machine computes the same.
         """
         digest = hashlib.sha256(self.layout.encode())
-        for entry in filter(None, (*self.entries, self.votes, self.archive)):
+        # what was unpacked has the times of the unpacking
+        files = self.entries if self.archive is None else (self.archive,)
+        for entry in filter(None, (*files, self.votes)):
             below = entry.is_relative_to(self.root)
             name = os.path.relpath(entry, self.root) if below or self.url is None else entry.name
             for line in _files_below(entry) if self.url is None else _objects_below(entry):
@@ -89,7 +91,7 @@ class Rows:
 
     def located(self, source: Source) -> "Rows":
         """The same rows with ``gs://`` paths where the images stayed in the bucket that ``source.root`` stands for."""
-        if source.url is None:
+        if source.url is None or source.archive:
             return self
         column = self.table.schema.get_field_index("path")
         paths = pc.replace_substring(self.table["path"], str(source.root), source.url, max_replacements=1)
