@@ -48,8 +48,8 @@ test-spark4: install ## the preparation tests on Spark 4.1, with the system's Ja
 bench-verify: install ## time and memory of `ferlab verify` (FER2013=DIR adds a copy of yours)
 	$(BIN)/python benchmarks/verify.py $(if $(FER2013),--fer2013 $(FER2013))
 
-bench-preparation: install ## speed, scaling and memory of `ferlab prepare` against one core's bare loop
-	$(BIN)/python benchmarks/preparation.py
+bench-preparation: install ## speed, scaling and memory of `ferlab prepare`, and reading back
+	$(BIN)/python benchmarks/preparation.py; prepared=$$?; $(BIN)/python benchmarks/reading.py && exit $$prepared
 
 bench-reading: install ## reading prepared shards back, against a folder of image files
 	$(BIN)/python benchmarks/reading.py
