@@ -45,7 +45,9 @@ request = Request(
 watch = Watch(on_images=lambda done, total: print("progress", done, total, flush=True))
 print("started", flush=True)
 try:
-    made = prepare(request, out, Resources(given["cores"], 1, given["master"]), 0.01, {}, watch)
+    # a number of cores would limit what is taken of a cluster
+    resources = Resources(0 if given["master"] else given["cores"], 1, given["master"])
+    made = prepare(request, out, resources, 0.01, {}, watch)
 except UserError as error:
     print(error)
     sys.exit(2)

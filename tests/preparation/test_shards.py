@@ -420,10 +420,16 @@ def test_a_plan_is_what_was_saved(tmp_path):
 
 
 def test_small_shards_share_a_task_and_finished_ones_are_left_out():
-    plan = Plan("", GRAY, ("a", "b", "c", "d"), (ROWS_PER_TASK, 10, 20, ROWS_PER_TASK - 10))
-    assert plan.tasks(()) == [Task(("a",), ROWS_PER_TASK), Task(("b", "c"), 30), Task(("d",), ROWS_PER_TASK - 10)]
-    assert plan.tasks({"a", "c"}) == [Task(("b", "d"), ROWS_PER_TASK)]
+    whole = ROWS_PER_TASK
+    plan = Plan("", GRAY, ("a", "b", "c", "d", "e"), (20 * whole, 10, 20, whole - 30, whole))
+    assert plan.tasks(()) == [Task(("a",), 20 * whole), Task(("b", "c", "d"), whole), Task(("e",), whole)]
+    assert plan.tasks({"a", "c"}) == [Task(("b", "d"), whole - 20), Task(("e",), whole)]
     assert plan.tasks({*plan.names}) == []
+
+
+def test_few_samples_are_many_tasks_all_the_same():
+    plan = Plan("", GRAY, tuple(f"{i}" for i in range(48)), (4,) * 48)
+    assert [task.rows for task in plan.tasks(())] == [12] * 16
 
 
 def test_a_task_that_is_tried_again_goes_on_after_its_finished_shards(listed, synthetic_csv, tmp_path):

@@ -26,9 +26,7 @@ def test_a_known_failure_comes_with_advice(words, advice):
 
 
 def test_the_line_of_a_worker_is_handed_on():
-    text = (
-        "Traceback\n  ferlab.errors.UserError: a.jpg: cannot be read (Input/output error). Run it again.\n at"
-    )
+    text = "Traceback\n  ferlab.errors.UserError: a.jpg: cannot be read (Input/output error). Run it again.\n at"
     assert told(text) == "a.jpg: cannot be read (Input/output error). Run it again."
 
 

@@ -65,12 +65,16 @@ class Plan:
         return cls(settings=settings, names=tuple(names), sizes=tuple(sizes), **data)
 
     def tasks(self, done: Collection[str]) -> list[Task]:
-        """The shards that are not ``done`` in pieces of work: small ones together, since each task costs some time."""
+        """The shards that are not ``done`` in pieces of work.
+
+        Small ones go together, since each task costs some time, but never so many that cores would have no work.
+        """
         tasks: list[Task] = []
+        limit = min(ROWS_PER_TASK, sum(self.sizes) // SHARDS_PER_SPLIT)
         for name, size in zip(self.names, self.sizes, strict=True):
             if name in done:
                 continue
-            if tasks and tasks[-1].rows + size <= ROWS_PER_TASK:
+            if tasks and tasks[-1].rows + size <= limit:
                 tasks[-1] = Task((*tasks[-1].names, name), tasks[-1].rows + size)
             else:
                 tasks.append(Task((name,), size))
