@@ -120,7 +120,7 @@ def test_own_experiment_file_is_found_from_the_working_directory(empty_home: dic
 
 def test_backbone_brings_its_recipe_and_the_command_line_beats_it(empty_home: dict[str, str]) -> None:
     alone = ferlab(empty_home, "train", "backbone=mobilenetv2", "--cfg", "job", "--package", "recipe")
-    chosen = ferlab(empty_home, "train", "backbone=mobilenetv2", "recipe=demo", "--cfg", "job", "--package", "recipe")
+    chosen = ferlab(empty_home, "train", "backbone=mobilenetv2", "recipe=quick", "--cfg", "job", "--package", "recipe")
     assert "name: two_phase" in alone.stdout
     assert "name: demo" in chosen.stdout
 
@@ -146,7 +146,7 @@ WRONG = {
     "gpu where there is none": (("train", "compute.device=gpu"), "compute.device", "cpu"),
     "weights that do not exist": (("train", "backbone=mobilenetv2", "backbone.weights=/no.h5"), "/no.h5", ""),
     "image too small": (("train", "backbone=mobilenetv2", "backbone.working_px=16"), "backbone.working_px", "32"),
-    "frozen base from scratch": (("train", "recipe=two_phase"), "two_phase", "recipe=scratch"),
+    "frozen base from scratch": (("train", "recipe=two_phase"), "two_phase", "recipe=scratch_sgd"),
     "json without a path": (("train", "--json"), "--json", "path"),
     "ensemble without runs": (("ensemble",), "runs", "must be given"),
     "pipeline without members": (("pipeline",), "pipeline.members", "must be given"),

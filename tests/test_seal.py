@@ -38,7 +38,7 @@ from ferlab.tracking.records import find_run
 home, memory_gb, *folders = sys.argv[1:]
 with initialize_config_dir(str(conf_folder()), version_base="1.3"):
     composed = compose("train", overrides=[
-        "deterministic=true", "seed=5", "recipe=demo", "recipe.batch_size=64", "recipe.balance=weights",
+        "deterministic=true", "seed=5", "recipe=quick", "recipe.batch_size=64", "recipe.balance=weights",
         "backbone.width=0.25", "debug.max_steps=3", "debug.max_epochs=2", "augment=light"])
 config = validate(composed, TrainConfig, machine_facts())
 config = replace(config, compute=replace(config.compute, memory_gb=float(memory_gb)))

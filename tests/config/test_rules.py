@@ -226,7 +226,7 @@ def test_a_weights_file_that_exists_is_fine_also_below_the_home_folder(tmp_path,
 
 def test_a_recipe_that_freezes_layers_needs_a_pretrained_base():
     problems = found(rules.recipe_fits, TWO_PHASE, Backbone("seq1"))
-    assert "recipe=scratch" in problems["recipe"]
+    assert "recipe=scratch_sgd" in problems["recipe"]
     assert found(rules.recipe_fits, TWO_PHASE, Backbone("mobilenetv2")) == {}
     assert found(rules.recipe_fits, SCRATCH, Backbone("seq1")) == {}
 

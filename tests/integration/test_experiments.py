@@ -177,7 +177,7 @@ class TestAfterQuickstart:
         for file, data in whole.items():
             file.write_bytes(bytes(len(data)))
         try:
-            trained = place.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=demo", "seed=9")
+            trained = place.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=quick", "seed=9")
             assert trained.code == 0, trained.err
             assert 0 <= trained.result["metrics"]["accuracy"]["value"] <= 1
             refused = place.ferlab("evaluate", f"run={trained.result['run_id']}")

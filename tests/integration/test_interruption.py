@@ -16,7 +16,7 @@ TRAIN = (
     "train",
     "dataset.synthesize.count=210",
     "backbone.width=0.25",
-    "recipe=demo",
+    "recipe=quick",
     "recipe.batch_size=32",
     "recipe.precision=float32",
     "deterministic=true",
@@ -92,7 +92,7 @@ def test_a_killed_run_is_closed_by_the_next_command(workplace: Workplace, whole:
 
 
 def test_several_seeds_give_a_list_of_results(workplace: Workplace, whole: Done) -> None:
-    swept = workplace.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=demo", "seed=0,1", "-m")
+    swept = workplace.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=quick", "seed=0,1", "-m")
     assert swept.code == 0, swept.err
     assert len({result["run_id"] for result in swept.result}) == 2
 

@@ -1,36 +1,62 @@
-"""TensorFlow as a command wants it: device, cores, seed."""
+"""Keras's backend as a command wants it: device, cores, seed."""
 
 import contextlib
+import os
 
 from ferlab.config.schema import Compute
 from ferlab.errors import UserError
 from ferlab.streams import load_tensorflow
+from ferlab.training.precision import GPU, cpu_kind
+
+BACKENDS = ("tensorflow", "jax")
 
 
-def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False) -> bool:
-    """Load TensorFlow, forget earlier models, choose the device, seed everything; whether a GPU will be used.
+def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False) -> str:
+    """Load the backend, forget earlier models, choose the device, seed everything; the kind of device that computes.
 
     Raises:
-        UserError: a GPU is asked for and TensorFlow finds none.
+        UserError: the backend is not one of BACKENDS, or a GPU is asked for and it finds none.
 
     """
-    load_tensorflow()
+    backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    if backend not in BACKENDS:
+        message = f"KERAS_BACKEND={backend}: ferlab runs on {' and '.join(BACKENDS)}. Set it to one, or unset it."
+        raise UserError(message)
+    if backend == "tensorflow":
+        load_tensorflow()
     import keras
-    import tensorflow as tf
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+    has_gpu = _tensorflow_device(compute, deterministic) if backend == "tensorflow" else _jax_device(compute)
+    if compute.device == "gpu" and not has_gpu:
+        package = "tensorflow[and-cuda]" if backend == "tensorflow" else "jax[cuda]"
+        message = (
+            f"compute.device=gpu: {backend} finds no GPU. Install its CUDA libraries with pip install '{package}', "
+            "or use compute.device=cpu."
+        )
+        raise UserError(message)
+    return GPU if has_gpu and compute.device != "cpu" else cpu_kind()
+
+
+def _tensorflow_device(compute: Compute, deterministic: bool) -> bool:
+    """Whether TensorFlow has a GPU; it is hidden when the CPU is asked for."""
+    import tensorflow as tf
+
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     with contextlib.suppress(RuntimeError):  # the first job of a process has fixed the threads
         tf.config.threading.set_intra_op_parallelism_threads(compute.cores)
     gpus = tf.config.list_physical_devices("GPU")
-    if compute.device == "gpu" and not gpus:
-        message = (
-            "compute.device=gpu: TensorFlow finds no GPU. Install its CUDA libraries with "
-            "pip install 'tensorflow[and-cuda]', or use compute.device=cpu."
-        )
-        raise UserError(message)
     if compute.device == "cpu" and gpus:
         tf.config.set_visible_devices([], "GPU")
-    return bool(gpus) and compute.device != "cpu"
+    return bool(gpus)
+
+
+def _jax_device(compute: Compute) -> bool:
+    """Whether JAX has a GPU; arrays go to the CPU when that is asked for."""
+    import jax
+
+    if compute.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    return any(device.platform == "gpu" for device in jax.devices())

@@ -62,16 +62,7 @@ class Terminal:
 
         Silent when the output is not a terminal.
         """
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _RateColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
+        with Progress(*_columns(), console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
 
             def bar(label: str, unit: str) -> OnProgress:
                 task = shown.add_task(label, start=False, total=None, visible=False, unit=unit)
@@ -87,21 +78,54 @@ class Terminal:
 
             yield bar
 
-    def epochs(self, name: str) -> Callable[[EpochRow], None]:
-        """A function that prints one line for each finished epoch."""
-        started = time.monotonic()
+    @contextmanager
+    def epochs(self, name: str, images_per_step: int) -> Iterator["EpochLines"]:
+        """A line for each finished epoch, and below them a bar of the one under way (on a terminal)."""
+        with Progress(*_columns(), console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            yield EpochLines(self, bar, name, images_per_step)
 
-        def show(row: EpochRow) -> None:
-            left = (time.monotonic() - started) / row.epoch * (row.total_epochs - row.epoch)
-            numbers = row.metrics
-            self.say(
-                f"  {name}  epoch {row.epoch:>2}/{row.total_epochs} [{row.phase}]  "
-                f"loss {numbers['loss']:.3f}  acc {100 * numbers['accuracy']:.1f}  "
-                f"val {100 * numbers['val_accuracy']:.1f}{' *' if row.is_best else '  '}  "
-                f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {duration(left)}"
-            )
 
-        return show
+class EpochLines:
+    """What a person sees of a training: ``on_step`` moves the bar, ``on_epoch`` prints the line."""
+
+    def __init__(self, terminal: Terminal, bar: Progress, name: str, images_per_step: int) -> None:
+        self.terminal, self.bar, self.name, self.images_per_step = terminal, bar, name, images_per_step
+        self.started = time.monotonic()
+        self.first_epoch = 0
+        self.task = bar.add_task("", total=None, visible=False, start=False, unit="img")
+
+    def on_step(self, epoch: int, step: int, steps: int) -> None:
+        """``step`` of ``steps`` of an epoch is done."""
+        self.first_epoch = self.first_epoch or epoch
+        label = f"  {self.name}  epoch {epoch}"
+        if self.bar.tasks[self.task].description != label:
+            self.bar.reset(self.task, description=label, total=steps * self.images_per_step, visible=True)
+        self.bar.update(self.task, completed=step * self.images_per_step)
+
+    def on_epoch(self, row: EpochRow) -> None:
+        """An epoch is done and safe."""
+        self.bar.update(self.task, visible=False)
+        done = row.epoch - (self.first_epoch or row.epoch) + 1
+        left = (time.monotonic() - self.started) / done * (row.total_epochs - row.epoch)
+        numbers = row.metrics
+        self.terminal.say(
+            f"  {self.name}  epoch {row.epoch:>2}/{row.total_epochs} [{row.phase}]  "
+            f"loss {numbers['loss']:.3f}  acc {100 * numbers['accuracy']:.1f}  "
+            f"val {100 * numbers['val_accuracy']:.1f}{' *' if row.is_best else '  '}  "
+            f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {duration(left)}"
+        )
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        _RateColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+    )
 
 
 class _RateColumn(ProgressColumn):

@@ -29,11 +29,10 @@ from ferlab.storage.files import exclusive
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
-from ferlab.training.augmentation import AugmentSpec
 from ferlab.training.checkpoint import Checkpoints, Progress
-from ferlab.training.fit import EpochRow, FitSpec, fit
-from ferlab.training.inputs import Batches, BatchSpec
-from ferlab.training.optimization import PhaseSpec
+from ferlab.training.fit import EpochRow, Watch, fit
+from ferlab.training.inputs import BatchSpec, training_data
+from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
 
 RESAMPLES = 2000
@@ -155,9 +154,8 @@ def _fit(
 ) -> tuple[Any, Progress]:
     """The trained network in float32, holding the weights of its best epoch."""
     manifest = prepared.manifest
-    on_gpu = set_up_backend(config.compute, config.seed, config.deterministic)
-    row = backbone(config.backbone.name)
-    policy = choose_precision(config.recipe.precision, row.gains_from_bfloat16 and not on_gpu)
+    device = set_up_backend(config.compute, config.seed, config.deterministic)
+    policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
     weights = _weights(config, context) if interrupted is None else NO_WEIGHTS
     with precision_policy(policy):
         built = build_model(_model_spec(config, manifest, weights))
@@ -166,19 +164,19 @@ def _fit(
         _log_model_facts(run, built, policy, context)
     for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
         run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
-    batches = Batches(prepared.folder, manifest, _batch_spec(config, manifest))
-    show = context.terminal.epochs(run.name)
+    data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
+    with context.terminal.epochs(run.name, config.recipe.batch_size) as show:
 
-    def on_epoch(row: EpochRow) -> None:
-        numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": _phase_number(config, row)}
-        numbers |= row.metrics
-        run.log_metrics(numbers, row.epoch)
-        show(row)
-        interrupts.check()
+        def on_epoch(row: EpochRow) -> None:
+            numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": _phase_number(config, row)}
+            run.log_metrics(numbers | row.metrics, row.epoch)
+            show.on_epoch(row)
+            interrupts.check()
 
-    progress = fit(
-        built.model, batches, _fit_spec(config, pretrained), checkpoints, on_epoch, resume=interrupted is not None
-    )
+        watch = Watch(show.on_step, on_epoch)
+        progress = fit(
+            built.model, data, _fit_spec(config, pretrained), checkpoints, watch, resume=interrupted is not None
+        )
     if policy == "float32":
         return built.model, progress
     portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
@@ -249,6 +247,7 @@ def _model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelS
         classes=manifest.classes,
         size_px=manifest.size_px,
         channels=manifest.channels,
+        crop_px=config.backbone.crop_px,
         working_px=config.backbone.working_px,
         weights=weights,
         weights_required=config.backbone.weights_required and weights != NO_WEIGHTS,
@@ -271,19 +270,4 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
 
 
 def _fit_spec(config: TrainConfig, pretrained: bool) -> FitSpec:
-    augment = config.augment
-    return FitSpec(
-        phases=tuple(PhaseSpec(**vars(phase)) for phase in config.recipe.phases),
-        augment=AugmentSpec(
-            augment.flip,
-            augment.rotation_deg,
-            augment.shift,
-            augment.zoom,
-            augment.brightness,
-            augment.contrast,
-        ),
-        label_smoothing=config.recipe.label_smoothing,
-        patience=config.recipe.patience,
-        max_epochs=config.debug.max_epochs,
-        train_all=not pretrained,
-    )
+    return FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not pretrained)

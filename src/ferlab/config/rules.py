@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Pipeline, Preparation, Recipe
+from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Phase, Pipeline, Preparation, Recipe
 from ferlab.models.catalog import CATALOG
 from ferlab.storage.objects import is_remote
 
@@ -138,29 +138,46 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
 
 
 def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Problem]:
-    """At least one phase, distinct names, and no frozen base where there is none."""
+    """At least one phase, distinct names, settings that go together, and no frozen base where there is none."""
     if not recipe.phases:
         yield "recipe.phases", "needs at least one phase"
     names = [phase.name for phase in recipe.phases]
     if len(set(names)) != len(names):
         yield "recipe.phases", f"phase names must differ, got {', '.join(names)}"
     for phase in recipe.phases:
-        if phase.optimizer == "adam" and phase.weight_decay:
-            yield f"recipe.phases.{phase.name}", "adam takes no weight_decay; use adamw"
-        if phase.schedule == "constant" and phase.warmup:
-            yield f"recipe.phases.{phase.name}", "a constant rate takes no warmup; use schedule: cosine"
+        for problem in _phase_problems(phase):
+            yield f"recipe.phases.{phase.name}", problem
+    if recipe.ema and recipe.swa:
+        yield "recipe.swa", "weights are averaged one way: set recipe.ema or recipe.swa to 0"
+    if recipe.phases and recipe.swa > recipe.phases[-1].epochs:
+        yield "recipe.swa", f"averages {recipe.swa} epochs, the last phase has {recipe.phases[-1].epochs}"
     row = CATALOG.get(backbone.name)
-    if row and not row.pretrained and any(phase.trainable < 1 for phase in recipe.phases):
+    if row and not row.pretrained and any(phase.trainable < 1 or phase.from_block for phase in recipe.phases):
         yield (
             "recipe",
             f"{recipe.name} freezes layers; {backbone.name} has no pretrained base: use recipe={row.default_recipe}",
         )
 
 
+def _phase_problems(phase: Phase) -> Iterator[str]:
+    if phase.optimizer == "adam" and phase.weight_decay:
+        yield "adam takes no weight_decay; use adamw"
+    if phase.schedule == "constant" and phase.warmup:
+        yield "a constant rate takes no warmup; use schedule: cosine or plateau"
+    if phase.from_block and phase.trainable < 1:
+        yield "from_block says which layers learn; leave out trainable"
+    if phase.copies and not (phase.head_only and phase.features == "cached"):
+        yield "copies are augmented images whose features are cached; it needs trainable: 0 and features: cached"
+
+
 def targets_fit(_: Facts, recipe: Recipe, dataset: Dataset) -> Iterator[Problem]:
-    """The loss of several valid answers cannot be smoothed."""
-    if dataset.targets == "multi_target" and recipe.label_smoothing:
+    """The loss of several valid answers is one of its own."""
+    if dataset.targets != "multi_target":
+        return
+    if recipe.label_smoothing:
         yield "recipe.label_smoothing", "multi_target has several valid answers and cannot be smoothed; set it to 0"
+    if recipe.loss != "cross_entropy":
+        yield "recipe.loss", "multi_target has a loss of its own; leave recipe.loss out"
 
 
 def augment_fits(_: Facts, augment: Augment) -> Iterator[Problem]:

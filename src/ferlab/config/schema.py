@@ -96,9 +96,13 @@ class Compute:
 
 @dataclass
 class Backbone:
-    """Which network, at which working size, from which weights (``imagenet``, ``none`` or a file)."""
+    """Which network, at which working size, from which weights (``imagenet``, ``none`` or a file).
+
+    ``crop_px``: the centre that the network sees, before it is brought to ``working_px``; None for the whole image.
+    """
 
     name: str = REQUIRED
+    crop_px: int | None = number(16, 1024, None)
     working_px: int | None = number(16, 1024, None)
     weights: str = "none"
     weights_required: bool = False
@@ -108,16 +112,37 @@ class Backbone:
 
 @dataclass
 class Phase:
-    """One stage of training. ``trainable``: share of the base's layers, from the top, that learn; 0 = head only."""
+    """One stage of training.
+
+    ``trainable``: share of the base's layers, from the top, that learn (0 = head only); ``from_block`` instead: all
+    layers from the first whose name begins so. ``freeze_batch_norm`` keeps BatchNormalization of the base as it was.
+    ``augment``: how strong the augmentation is, 0 = none, 1 = as configured. A phase of the head alone runs the base
+    once over the images (``features: cached``; over ``copies`` augmented versions of them, 0 = the plain images), or
+    again in every step (``computed``). ``warmup``: share of the steps; ``schedule: plateau`` multiplies the rate by
+    ``plateau_factor`` after ``plateau_patience`` epochs without a better one. ``clip_norm`` 0 does not clip.
+    """
 
     name: str = REQUIRED
     epochs: int = number(1, 10_000)
     learning_rate: float = number(1e-8, 10.0)
     optimizer: str = choice(("sgd", "adam", "adamw"), "adamw")
-    schedule: str = choice(("constant", "cosine"), "cosine")
+    schedule: str = choice(("constant", "cosine", "plateau"), "cosine")
     warmup: float = number(0.0, 0.9, 0.0)
     weight_decay: float = number(0.0, 1.0, 0.0)
+    clip_norm: float = number(0.0, 1e6, 0.0)
     trainable: float = number(0.0, 1.0, 1.0)
+    from_block: str | None = None
+    freeze_batch_norm: bool = False
+    augment: float = number(0.0, 1.0, 1.0)
+    features: str = choice(("cached", "computed"), "cached")
+    copies: int = number(0, 1000, 0)
+    plateau_factor: float = number(0.01, 0.99, 0.5)
+    plateau_patience: int = number(1, 1000, 3)
+
+    @property
+    def head_only(self) -> bool:
+        """Whether the base stays as it is."""
+        return self.trainable == 0 and self.from_block is None
 
 
 @dataclass
@@ -125,21 +150,32 @@ class Recipe:
     """How a network is trained.
 
     ``balance``: nothing, the ``weights`` of the prepared data in the loss, or ``sampling`` that shows every class
-    equally often.
+    equally often. ``patience`` 0 never stops a phase early. ``ema``: momentum of the weights' exponential moving
+    average, 0 for none; ``swa``: epochs at the end of the last phase whose weights are averaged, 0 for none; averaged
+    weights are those that are validated and kept. ``sharpness``: rho of sharpness-aware minimisation, 0 for none.
     """
 
     name: str = REQUIRED
     phases: list[Phase] = field(default_factory=list)
     batch_size: int = number(1, 65536, 128)
+    loss: str = choice(("cross_entropy", "focal"), "cross_entropy")
+    focal_gamma: float = number(0.0, 10.0, 2.0)
     label_smoothing: float = number(0.0, 0.9, 0.0)
     balance: str = choice(("none", "weights", "sampling"), "none")
     patience: int = number(0, 10_000, 0)
     precision: str = choice(("float32", "mixed_bfloat16", "auto"), "auto")
+    ema: float = number(0.0, 0.99999, 0.0)
+    swa: int = number(0, 10_000, 0)
+    sharpness: float = number(0.0, 10.0, 0.0)
 
 
 @dataclass
 class Augment:
-    """Random changes of training images. Angles in degrees, shift and zoom as shares of the image."""
+    """Random changes of training images. Angles in degrees, shift and zoom as shares of the image.
+
+    ``erase``: probability of a rectangle of noise, at most ``erase_area`` of the image. ``randaugment``: operations of
+    RandAugment per image, at ``magnitude`` in 0..1. ``mixup`` and ``cutmix``: alpha of the share, 0 for none.
+    """
 
     name: str = REQUIRED
     flip: bool = False
@@ -148,6 +184,12 @@ class Augment:
     zoom: float = number(0, 0.5, 0)
     brightness: float = number(0, 1, 0)
     contrast: float = number(0, 1, 0)
+    erase: float = number(0, 1, 0)
+    erase_area: float = number(0, 0.5, 0.2)
+    randaugment: int = number(0, 9, 0)
+    magnitude: float = number(0, 1, 0.5)
+    mixup: float = number(0, 10, 0)
+    cutmix: float = number(0, 10, 0)
 
 
 @dataclass
@@ -208,10 +250,17 @@ class EnsembleConfig:
 
 @dataclass
 class Evaluation:
-    """Bootstrap of the intervals."""
+    """Bootstrap of the intervals; test-time augmentation.
+
+    ``tta``: views of every image whose predictions are combined and reported beside the plain ones. ``flip``: the image
+    and its mirror; ``shifts``: also moved left, right, up and down; ``ten_crop``: instead moved towards the corners.
+    ``tta_shift``: how far, as a share of the side.
+    """
 
     resamples: int = number(100, 1_000_000, 2000)
     seed: int = number(0, 2**31 - 1, 0)
+    tta: str = choice(("none", "flip", "shifts", "ten_crop"), "none")
+    tta_shift: float = number(0.0, 0.5, 1 / 12)
 
 
 @dataclass

@@ -8,6 +8,9 @@ import numpy as np
 from ferlab.evaluation.metrics import Estimate, Scores
 
 PALETTE = "colorblind"
+MOST_MARKERS = 30
+SHORT_PHASE = 0.25
+"""Share of the epochs below which a phase may be narrower than its name."""
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
@@ -76,21 +79,35 @@ def curves_figure(history: Sequence[Mapping[str, Any]], best_epoch: int, title: 
     figure, left = _axes(9.2, 4.0)
     left.remove()
     epochs = [row["epoch"] for row in history]
-    phases = list(dict.fromkeys(row["phase"] for row in history))
+    marker = "o" if len(epochs) <= MOST_MARKERS else None
     for position, measure in enumerate(("accuracy", "loss"), start=1):
         axes = figure.add_subplot(1, 2, position)
         for key, label in ((measure, "training"), (f"val_{measure}", "validation")):
-            sns.lineplot(x=epochs, y=[row[key] for row in history], marker="o", label=label, ax=axes)
+            sns.lineplot(x=epochs, y=[row[key] for row in history], marker=marker, label=label, ax=axes)
         axes.axvline(best_epoch, color="0.4", linestyle=":", label="chosen epoch")
-        for number, phase in enumerate(phases if len(phases) > 1 else []):
-            inside = [row["epoch"] for row in history if row["phase"] == phase]
-            axes.axvspan(min(inside) - 0.5, max(inside) + 0.5, alpha=0.08 * (number % 2), color="0.2")
-            axes.text(min(inside) - 0.4, 1.01, phase, transform=axes.get_xaxis_transform(), fontsize=9)
+        _mark_phases(axes, history)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="epoch", ylabel=measure)
         axes.legend(title="", fontsize=9)
     figure.suptitle(title)
     return figure
+
+
+def _mark_phases(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
+    """Shade every second phase and write its name above it, in steps where short phases would write over each other."""
+    epochs: dict[str, list[int]] = {}
+    for row in history:
+        epochs.setdefault(row["phase"], []).append(row["epoch"])
+    if len(epochs) == 1:
+        return
+    stepped = min(len(inside) for inside in list(epochs.values())[:-1]) < SHORT_PHASE * len(history)
+    for number, (phase, inside) in enumerate(epochs.items()):
+        start = min(inside) - 0.5
+        axes.axvspan(start, max(inside) + 0.5, alpha=0.08 * (number % 2), color="0.2")
+        height = 1.01 + (0.05 * (len(epochs) - 1 - number) if stepped else 0)
+        axes.text(start, height, phase, transform=axes.get_xaxis_transform(), fontsize=9)
+        if number:
+            axes.axvline(start, ymax=height, color="0.6", linewidth=1, clip_on=False, zorder=1)
 
 
 def ranking_figure(rows: Sequence[tuple[str, Estimate]], measure: str, title: str) -> Any:

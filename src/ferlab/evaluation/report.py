@@ -28,14 +28,27 @@ class ReportedRun:
 
 
 @dataclass(frozen=True)
+class AugmentedScores:
+    """What the run evaluated scores when ``n_views`` views of every image are combined; ``name`` says which."""
+
+    name: str
+    n_views: int
+    scores: Scores
+
+
+@dataclass(frozen=True)
 class Report:
-    """What the report is about: facts for its head, the run evaluated, other runs beside it, figures by title."""
+    """What the report is about: facts for its head, the run evaluated, other runs beside it, figures by title.
+
+    ``augmented``: its scores with test-time augmentation, shown apart from the plain ones.
+    """
 
     title: str
     facts: Mapping[str, str]
     subject: ReportedRun
     others: Sequence[ReportedRun]
     figures: Mapping[str, Any]
+    augmented: AugmentedScores | None = None
 
 
 def render(report: Report) -> str:

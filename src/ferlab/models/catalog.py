@@ -1,6 +1,6 @@
 """The registry of backbones as plain data: no Keras is imported here.
 
-To add a backbone, add one row and one file in ``conf/backbone/``; see CONTRIBUTING.md.
+To add a backbone, add one row and one file in ``conf/backbone/``; see docs/backbones.md.
 """
 
 from collections.abc import Mapping
@@ -8,25 +8,34 @@ from dataclasses import dataclass
 
 from ferlab.errors import UserError
 
+CPU_BF16 = "cpu_avx512_bf16"
+GPU = "gpu"
+GPU_ONLY = frozenset({GPU})
+EVERYWHERE = frozenset({CPU_BF16, GPU})
+
 
 @dataclass(frozen=True)
 class Backbone:
     """One row: where its builder is and what it must be fed.
 
     ``builder`` is ``module:function``. ``preprocessing`` names the pixel scaling of PREPROCESSINGS.
-    ``smallest_px`` is the least working size. ``needs_rgb`` backbones get a gray image in three channels.
+    ``smallest_px`` is the least working size, ``default_px`` the one that ``conf/backbone/NAME.yaml`` sets; None keeps
+    the size of the prepared images. ``needs_rgb`` backbones get a gray image in three channels.
     ``application`` is the function of keras.applications that has ImageNet weights for it, if any.
-    ``gains_from_bfloat16`` tells whether mixed bfloat16 trains faster on a CPU with AVX512-BF16 (measured).
+    ``bfloat16`` names the devices on which mixed bfloat16 trains faster than float32: CPU_BF16, GPU.
+    ``any_width`` tells whether ``backbone.width`` may differ from 1.
     """
 
     name: str
     builder: str
     preprocessing: str
     smallest_px: int
+    default_px: int | None
     needs_rgb: bool
     application: str | None
-    gains_from_bfloat16: bool
     default_recipe: str
+    bfloat16: frozenset[str]
+    any_width: bool
 
     @property
     def pretrained(self) -> bool:
@@ -34,24 +43,76 @@ class Backbone:
         return self.application is not None
 
 
-PREPROCESSINGS: Mapping[str, tuple[float, float]] = {"unit": (1 / 255, 0.0), "symmetric": (1 / 127.5, -1.0)}
-"""Scale and offset applied to pixels in 0..255: ``unit`` gives 0..1, ``symmetric`` gives -1..1."""
+@dataclass(frozen=True)
+class PixelScaling:
+    """Pixels in 0..255 times ``scale`` plus ``offset``, each a number or one per channel in the order R, G, B.
 
+    ``bgr`` turns the order of the channels round after that.
+    """
+
+    scale: float | tuple[float, float, float]
+    offset: float | tuple[float, float, float]
+    bgr: bool = False
+
+
+IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+_MEAN_R, _MEAN_G, _MEAN_B = IMAGENET_MEAN_RGB
+_STD_R, _STD_G, _STD_B = IMAGENET_STD_RGB
+
+PREPROCESSINGS: Mapping[str, PixelScaling] = {
+    "unit": PixelScaling(1 / 255, 0.0),
+    "symmetric": PixelScaling(1 / 127.5, -1.0),
+    "caffe": PixelScaling(1.0, (-123.68, -116.779, -103.939), bgr=True),
+    "torch": PixelScaling(
+        (1 / 255 / _STD_R, 1 / 255 / _STD_G, 1 / 255 / _STD_B),
+        (-_MEAN_R / _STD_R, -_MEAN_G / _STD_G, -_MEAN_B / _STD_B),
+    ),
+    "raw": PixelScaling(1.0, 0.0),
+}
+"""``unit`` gives 0..1, ``symmetric`` -1..1, ``caffe`` BGR less ImageNet's mean, ``torch`` RGB less the mean over the
+deviation, ``raw`` 0..255 for networks that normalise themselves."""
+
+
+def _small(name: str, builder: str, smallest_px: int, bfloat16: frozenset[str]) -> Backbone:
+    """A network of our own for small faces, gray or RGB, trained from scratch, of any width."""
+    place = f"ferlab.models.{builder}:{name}"
+    return Backbone(name, place, "symmetric", smallest_px, None, False, None, "scratch_sgd", bfloat16, True)
+
+
+def _imagenet(
+    name: str,
+    application: str,
+    preprocessing: str,
+    default_px: int | None,
+    bfloat16: frozenset[str],
+    any_width: bool = False,
+    recipe: str = "two_phase",
+) -> Backbone:
+    """A network of keras.applications; all of ours take RGB images of 32 px and more."""
+    place = f"ferlab.models.applications:{name}"
+    return Backbone(name, place, preprocessing, 32, default_px, True, application, recipe, bfloat16, any_width)
+
+
+# CPU: measured by benchmarks/precision.py on two AVX512-BF16 cores. GPU: assumed for every row, not measured.
+# Faces of 48 px are enlarged to 96 for networks that divide by 32 early; VGG16 sees 3x3 cells at 48 px and keeps it.
 CATALOG: Mapping[str, Backbone] = {
     row.name: row
     for row in (
-        Backbone("seq1", "ferlab.models.sequential:seq1", "symmetric", 32, False, None, True, "scratch"),
-        Backbone("seq2", "ferlab.models.sequential:seq2", "symmetric", 32, False, None, True, "scratch"),
-        Backbone(
-            "mobilenetv2",
-            "ferlab.models.mobilenet:mobilenetv2",
-            "symmetric",
-            32,
-            True,
-            "MobileNetV2",
-            False,
-            "two_phase",
-        ),
+        _small("seq1", "sequential", 32, EVERYWHERE),
+        _small("seq2", "sequential", 32, EVERYWHERE),
+        _small("vgg_small", "vgg_small", 16, EVERYWHERE),
+        _small("resnet18_small", "resnet_small", 16, EVERYWHERE),
+        _small("densenet_small", "densenet_small", 16, GPU_ONLY),
+        _imagenet("mobilenetv2", "MobileNetV2", "symmetric", 96, GPU_ONLY, any_width=True),
+        _imagenet("mobilenetv3_small", "MobileNetV3Small", "raw", 96, GPU_ONLY, any_width=True),
+        _imagenet("mobilenetv3_large", "MobileNetV3Large", "raw", 96, GPU_ONLY, any_width=True),
+        _imagenet("vgg16", "VGG16", "caffe", None, EVERYWHERE, recipe="fine_tune"),
+        _imagenet("densenet121", "DenseNet121", "torch", 96, GPU_ONLY),
+        _imagenet("resnet50", "ResNet50", "caffe", 96, EVERYWHERE),
+        _imagenet("resnet50v2", "ResNet50V2", "symmetric", 96, EVERYWHERE),
+        _imagenet("efficientnetv2_b0", "EfficientNetV2B0", "raw", 96, GPU_ONLY),
+        _imagenet("convnext_tiny", "ConvNeXtTiny", "raw", 96, GPU_ONLY, recipe="fine_tune"),
     )
 }
 

@@ -6,7 +6,7 @@ the first blocks have none, and every later pooling comes before the normalisati
 
 from typing import Any
 
-BATCH_NORM_MOMENTUM = 0.9
+from ferlab.models.layers import BATCH_NORM_MOMENTUM, scaled
 
 
 def seq1(shape: tuple[int, int, int], width: float) -> Any:
@@ -14,13 +14,13 @@ def seq1(shape: tuple[int, int, int], width: float) -> Any:
     return _sequential(
         shape,
         [
-            *_plain(32, 3, width),
-            *_pool(),
-            *_normalised(64, 3, width, pool=True),
-            *_plain(128, 3, width),
-            *_normalised(128, 3, width, pool=True),
-            *_plain(256, 3, width),
-            *_normalised(256, 3, width),
+            *_plain("block1", 32, 3, width),
+            _pool("block1"),
+            *_normalised("block2", 64, 3, width, pool=True),
+            *_plain("block3", 128, 3, width),
+            *_normalised("block4", 128, 3, width, pool=True),
+            *_plain("block5", 256, 3, width),
+            *_normalised("block6", 256, 3, width),
         ],
         dense=None,
     )
@@ -31,14 +31,14 @@ def seq2(shape: tuple[int, int, int], width: float) -> Any:
     return _sequential(
         shape,
         [
-            *_plain(32, 5, width),
-            *_pool(),
-            *_normalised(64, 5, width, pool=True),
-            *_normalised(128, 3, width, pool=True),
-            *_plain(256, 3, width),
-            *_normalised(256, 3, width, pool=True),
+            *_plain("block1", 32, 5, width),
+            _pool("block1"),
+            *_normalised("block2", 64, 5, width, pool=True),
+            *_normalised("block3", 128, 3, width, pool=True),
+            *_plain("block4", 256, 3, width),
+            *_normalised("block5", 256, 3, width, pool=True),
         ],
-        dense=_channels(256, width),
+        dense=scaled(256, width),
     )
 
 
@@ -51,42 +51,51 @@ def _sequential(shape: tuple[int, int, int], blocks: list[Any], dense: int | Non
         end = [
             keras.layers.Dropout(0.1),
             keras.layers.Flatten(),
-            keras.layers.Dense(dense, use_bias=False, kernel_initializer="he_normal"),
-            *_norm_relu(),
+            keras.layers.Dense(dense, use_bias=False, kernel_initializer="he_normal", name="layout"),
+            *_norm_relu("layout"),
         ]
     return keras.Sequential([keras.Input(shape), *blocks, *end], name="base")
 
 
-def _plain(channels: int, kernel: int, width: float) -> list[Any]:
+def _plain(name: str, channels: int, kernel: int, width: float) -> list[Any]:
     import keras
 
     return [
         keras.layers.Conv2D(
-            _channels(channels, width), kernel, padding="same", activation="relu", kernel_initializer="he_normal"
+            scaled(channels, width),
+            kernel,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
         )
     ]
 
 
-def _normalised(channels: int, kernel: int, width: float, pool: bool = False) -> list[Any]:
+def _normalised(name: str, channels: int, kernel: int, width: float, pool: bool = False) -> list[Any]:
     import keras
 
     convolution = keras.layers.Conv2D(
-        _channels(channels, width), kernel, padding="same", use_bias=False, kernel_initializer="he_normal"
+        scaled(channels, width),
+        kernel,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
     )
-    return [convolution, *(_pool() if pool else []), *_norm_relu()]
+    return [convolution, *([_pool(name)] if pool else []), *_norm_relu(name)]
 
 
-def _pool() -> list[Any]:
+def _pool(name: str) -> Any:
     import keras
 
-    return [keras.layers.MaxPooling2D(2)]
+    return keras.layers.MaxPooling2D(2, name=f"{name}_pool")
 
 
-def _norm_relu() -> list[Any]:
+def _norm_relu(name: str) -> list[Any]:
     import keras
 
-    return [keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM), keras.layers.Activation("relu")]
-
-
-def _channels(channels: int, width: float) -> int:
-    return max(8, round(channels * width / 8) * 8)
+    return [
+        keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_bn"),
+        keras.layers.Activation("relu", name=f"{name}_relu"),
+    ]

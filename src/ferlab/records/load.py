@@ -62,18 +62,29 @@ def read_samples(
 
 def read_shard(file: Path, manifest: Manifest, shard: Shard) -> Iterator[StoredSample]:
     """Every sample of one shard in order, checksums verified; UserError when it is missing or damaged."""
+    for payload in read_payloads(file, shard):
+        try:
+            yield stored_sample(payload, manifest)
+        except (ImageError, IndexError, KeyError) as error:
+            raise _damaged(file, str(error)) from error
+
+
+def read_payloads(file: Path, shard: Shard) -> Iterator[bytes]:
+    """Every serialised record of one shard in order, checksums verified; UserError when it is missing or damaged."""
     found = 0
     try:
         for payload in read_records(file):
             found += 1
-            yield _sample(decode_example(payload), manifest)
-    except (OSError, ImageError, IndexError, KeyError) as error:
+            yield payload
+    except OSError as error:
         raise _damaged(file, str(error)) from error
     if found != shard.samples:
         raise _damaged(file, f"{found} records, the manifest says {shard.samples}")
 
 
-def _sample(row: dict[str, Any], manifest: Manifest) -> StoredSample:
+def stored_sample(payload: bytes, manifest: Manifest) -> StoredSample:
+    """The sample in a serialised record; ImageError, IndexError or KeyError when it is damaged."""
+    row: dict[str, Any] = decode_example(payload)
     return StoredSample(
         id=row["id"].decode(),
         label=int(row["label"][0]),
@@ -81,6 +92,12 @@ def _sample(row: dict[str, Any], manifest: Manifest) -> StoredSample:
         votes=tuple(int(vote) for vote in row.get("votes", ())),
         twin=bool(row["twin"][0]) if "twin" in row else None,
     )
+
+
+def stored_label(payload: bytes) -> int:
+    """The label in a serialised record, its picture left as it is."""
+    row: dict[str, Any] = decode_example(payload)
+    return int(row["label"][0])
 
 
 def _damaged(file: Path, reason: str) -> UserError:

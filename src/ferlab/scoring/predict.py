@@ -1,6 +1,7 @@
 """Class probabilities of a model over a prepared split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ferlab.errors import UserError
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
 from ferlab.records.load import StoredSample, read_samples
+from ferlab.scoring.views import PLAIN, View, combine_views
 from ferlab.sealed import Opening
 
 BATCH = 256
@@ -32,37 +34,68 @@ def predict_split(
         UserError: the model's input or number of classes does not fit the dataset, or a shard is damaged.
 
     """
-    expected = (manifest.size_px, manifest.size_px, manifest.channels)
-    if tuple(model.input_shape[1:]) != expected or model.output_shape[-1] != len(manifest.classes):
-        message = (
-            f"run {run_id}: its model takes images {tuple(model.input_shape[1:])} and gives {model.output_shape[-1]} "
-            f"classes; {folder} holds images {expected} of {len(manifest.classes)} classes."
-        )
-        raise UserError(message)
-    ids: list[str] = []
-    labels: list[int] = []
-    twins: list[bool | None] = []
-    probabilities = []
+    return predict_split_with_views(model, folder, manifest, split, run_id, (PLAIN,), opening)[0]
+
+
+def predict_split_with_views(
+    model: Any,
+    folder: Path,
+    manifest: Manifest,
+    split: str,
+    run_id: str,
+    views: Sequence[View],
+    opening: Opening | None = None,
+) -> tuple[Predictions, Predictions]:
+    """What ``predict_split`` gives, and the same with every sample's ``views`` combined; the split is read once.
+
+    ``views`` begin with the plain one. Raises as ``predict_split`` does.
+    """
+    _require_fitting(model, folder, manifest, run_id)
+    seen: list[StoredSample] = []
+    plain, combined = [], []
     for batch in _batches(read_samples(folder, manifest, split, opening)):
-        ids += [sample.id for sample in batch]
-        labels += [sample.label for sample in batch]
-        twins += [sample.twin for sample in batch]
+        seen += batch
         images = np.stack([sample.pixels for sample in batch])
-        probabilities.append(np.asarray(model.predict_on_batch(images), np.float64))
-    return Predictions(
-        ids=tuple(ids),
-        labels=np.array(labels, np.int64),
-        probabilities=np.concatenate(probabilities),
+        outputs = (_class_part(model.predict_on_batch(view.of(images))) for view in views)
+        found = np.stack([np.asarray(output, np.float64) for output in outputs])
+        plain.append(found[0])
+        combined.append(combine_views(found))
+    first = Predictions(
+        ids=tuple(sample.id for sample in seen),
+        labels=np.array([sample.label for sample in seen], np.int64),
+        probabilities=np.concatenate(plain),
         classes=manifest.classes,
         split=split,
         taxonomy=manifest.taxonomy,
         protocol=manifest.protocol,
         dataset_digest=manifest.digest,
         run_id=run_id,
-        twins=None if None in twins else np.array(twins, bool),
+        twins=_twins(seen),
     )
+    return first, replace(first, probabilities=np.concatenate(combined))
+
+
+def _require_fitting(model: Any, folder: Path, manifest: Manifest, run_id: str) -> None:
+    expected = (manifest.size_px, manifest.size_px, manifest.channels)
+    given, classes = tuple(model.input_shape[1:]), _class_part(model.output_shape)[-1]
+    if given != expected or classes != len(manifest.classes):
+        message = (
+            f"run {run_id}: its model takes images {given} and gives {classes} classes; "
+            f"{folder} holds images {expected} of {len(manifest.classes)} classes."
+        )
+        raise UserError(message)
+
+
+def _class_part(outputs: Any) -> Any:
+    """What belongs to the classes among a model's outputs (or their shapes); one with valence and arousal has two."""
+    return outputs["probabilities"] if isinstance(outputs, dict) else outputs
 
 
 def _batches(samples: Iterator[StoredSample]) -> Iterator[list[StoredSample]]:
     while batch := list(islice(samples, BATCH)):
         yield batch
+
+
+def _twins(samples: Sequence[StoredSample]) -> np.ndarray | None:
+    twins = [sample.twin for sample in samples]
+    return None if None in twins else np.array(twins, bool)

@@ -1,37 +1,24 @@
 """``fit``: a model through its phases, checkpointed every epoch, resumable, best epoch by validation accuracy."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import numpy as np
+
+from ferlab.config.schema import Phase
 from ferlab.errors import UserError
-from ferlab.models.build import set_trainable
-from ferlab.training.augmentation import AugmentSpec, augmenter
-from ferlab.training.checkpoint import Checkpoints, Progress
-from ferlab.training.inputs import Batches
-from ferlab.training.losses import loss_of
-from ferlab.training.optimization import PhaseSpec, optimizer
+from ferlab.training.averaging import Average, averaged_weights
+from ferlab.training.checkpoint import Checkpoints, Progress, Saved
+from ferlab.training.inputs import Batch, TrainingData
+from ferlab.training.losses import FINITE
+from ferlab.training.optimization import epoch_rate
+from ferlab.training.phases import FitSpec, Stage, stage_of
 
-
-@dataclass(frozen=True)
-class FitSpec:
-    """How to train. ``patience`` 0 never stops early; ``max_epochs`` 0 keeps every phase's own number."""
-
-    phases: tuple[PhaseSpec, ...]
-    augment: AugmentSpec
-    label_smoothing: float
-    patience: int
-    max_epochs: int
-    train_all: bool
-
-    def epochs(self, phase: PhaseSpec) -> int:
-        """Epochs of a phase under the debug limit."""
-        return min(phase.epochs, self.max_epochs) if self.max_epochs else phase.epochs
-
-    def total_epochs(self) -> int:
-        """Epochs over all phases, early stopping aside."""
-        return sum(self.epochs(phase) for phase in self.phases)
+SMALLEST_PROBABILITY = 1e-7
+NOT_FINITE = "not-finite.npz"
 
 
 @dataclass(frozen=True)
@@ -47,155 +34,201 @@ class EpochRow:
     is_best: bool
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told: ``on_step(epoch, step, steps)`` as an epoch goes on, ``on_epoch(row)`` once it is safe."""
+
+    on_step: Callable[[int, int, int], None]
+    on_epoch: Callable[[EpochRow], None]
+
+
 def fit(
-    model: Any,
-    batches: Batches,
-    spec: FitSpec,
-    checkpoints: Checkpoints,
-    on_epoch: Callable[[EpochRow], None],
-    resume: bool = False,
+    model: Any, data: TrainingData, spec: FitSpec, checkpoints: Checkpoints, watch: Watch, resume: bool = False
 ) -> Progress:
     """Train ``model`` through all phases; afterwards it holds the weights of the best epoch.
 
-    With ``resume`` it goes on after the newest checkpoint. An epoch is reported once it is safe.
+    With ``resume`` it goes on after the newest checkpoint.
 
     Raises:
-        UserError: the loss is not a number, the disk is full, no checkpoint to resume.
+        UserError: the network's answers are not numbers, the disk is full, no checkpoint to resume.
 
     """
-    progress, interrupted = Progress(), None
-    if resume:
-        loss_of(batches.manifest.targets, spec.label_smoothing)  # Keras must know it to load a checkpoint
-        interrupted, progress = checkpoints.load()
-        model.set_weights(interrupted.get_weights())
-    validation = batches.validation()
-    for index in range(progress.phase, len(spec.phases)):
-        _start_phase(model, spec, index, batches)
-        if interrupted is not None:
-            _copy_optimizer(interrupted, model)
-            interrupted = None
+    saved, progress = checkpoints.load() if resume else (None, Progress())
+    for index in range(progress.phase, len(spec.recipe.phases)):
+        if saved:
+            model.set_weights(saved.weights)
         else:
             progress.phase, progress.phase_epoch, progress.waited, progress.phase_done = index, 0, 0, False
+            progress.flat, progress.rate_factor = 0, 1.0
         if not progress.phase_done:
-            _run_phase(model, batches, validation, spec, progress, checkpoints, on_epoch)
+            phase = spec.recipe.phases[index]
+            stage = stage_of(model, data, spec, phase, checkpoints.folder / "features")
+            _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
+        saved = None
         model.set_weights(checkpoints.best_weights())
     # the finished model must load without our code, and needs no loss to predict
-    model.compile(loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.compile(loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=model.jit_compile)
     return progress
 
 
-def _start_phase(model: Any, spec: FitSpec, index: int, batches: Batches) -> None:
-    phase = spec.phases[index]
-    set_trainable(model, 1.0 if spec.train_all else phase.trainable)
-    model.compile(
-        optimizer=optimizer(phase, spec.epochs(phase) * batches.steps_per_epoch),
-        loss=loss_of(batches.manifest.targets, spec.label_smoothing),
-        metrics=["accuracy"],
-        steps_per_execution=batches.steps_per_execution,
-        # XLA on CPU is several times slower for small and depthwise convolutions
-        jit_compile=False,
-    )
+class _PhaseRun:
+    """One phase from where ``progress`` stands to its end: what happens after each step and each epoch."""
+
+    def __init__(
+        self, model: Any, data: TrainingData, stage: Stage, spec: FitSpec, progress: Progress, folder: Checkpoints
+    ) -> None:
+        self.model, self.stage, self.spec, self.progress, self.checkpoints = model, stage, spec, progress, folder
+        self.labels = data.validation.labels
+        self.phase = spec.recipe.phases[progress.phase]
+        self.average = Average()
+
+    def run(self, saved: Saved | None, watch: Watch) -> None:
+        """Train; with ``saved``, optimizer and averages go on from there."""
+        trainee, batches = self.stage.trainee, self.stage.batches
+        trainee.optimizer.build(trainee.trainable_variables)
+        if saved:
+            for mine, kept in zip(trainee.optimizer.variables, saved.optimizer, strict=True):
+                mine.assign(kept)
+            self.average = Average.from_arrays(saved.average)
+        first = self.progress.epoch
+        last = first - self.progress.phase_epoch + self.spec.epochs(self.phase)
+        trainee.fit(
+            self._batches(first, last),
+            epochs=last,
+            initial_epoch=first,
+            steps_per_epoch=batches.steps_per_epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=[_between_steps(self, watch)],
+        )
+
+    def _batches(self, first: int, last: int) -> Generator[Batch, None, None]:
+        """The batches of epochs ``first`` to ``last`` (exclusive, from 0)."""
+        for epoch in range(first, last):
+            yield from self.stage.batches.epoch(epoch, self.stage.change)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Seed the random layers and set the rate of the epoch, counted from 0."""
+        _seed_layers(self.stage.network, self.stage.batches.spec.seed, epoch)
+        rate = epoch_rate(self.phase, self.progress.phase_epoch, self.progress.rate_factor)
+        if rate is not None:
+            self.stage.trainee.optimizer.learning_rate = rate
+
+    def check_finite(self, epoch: int, done: int, share: float) -> None:
+        """Stop when an answer of the epoch's first ``done`` steps was no number; the batch and the one before are kept.
+
+        Raises:
+            UserError: ``share`` of the samples with numbers as answers is not 1.
+
+        """
+        if share == 1:
+            return
+        step = int(share * done + 1e-3)
+        batches = list(islice(self.stage.batches.epoch(epoch, self.stage.change), max(0, step - 1), step + 1))
+        file = self.checkpoints.keep_batches(NOT_FINITE, batches)
+        message = (
+            f"epoch {epoch + 1}, step {step + 1}: the network's answers are not numbers any more. Lower the learning "
+            f"rate of phase {self.phase.name} (now {self.phase.learning_rate:g}), or look at its batch and the one "
+            f"before in {file}."
+        )
+        raise UserError(message)
+
+    def end_epoch(self, logs: dict[str, float], training_s: float, started: float) -> EpochRow:
+        """Measure on validation, with averaged weights where they are asked for, save, and describe the epoch."""
+        weights = self.model.get_weights()
+        shown = self._shown(weights)
+        if shown is not weights:
+            self.model.set_weights(shown)
+        metrics = {name: float(logs[name]) for name in ("loss", "accuracy")}
+        metrics |= measured(self.stage.network, self.stage.validation(), self.labels)
+        if shown is not weights:
+            self.model.set_weights(weights)
+        optimizer = self.stage.trainee.optimizer
+        metrics["learning_rate"] = float(np.asarray(optimizer.learning_rate))
+        is_best = advance(self.progress, self.phase, metrics, self.spec)
+        row = EpochRow(
+            phase=self.phase.name,
+            epoch=self.progress.epoch,
+            total_epochs=self.spec.total_epochs(),
+            metrics=metrics,
+            seconds=time.monotonic() - started,
+            images_per_s=self.stage.batches.steps_per_epoch * self.stage.batches.spec.batch_size / training_s,
+            is_best=is_best,
+        )
+        facts = {"phase": row.phase, "epoch": row.epoch, "images_per_s": row.images_per_s, "seconds": row.seconds}
+        self.progress.history.append(facts | metrics)
+        state = Saved(weights, [np.asarray(variable) for variable in optimizer.variables], self.average.arrays())
+        self.checkpoints.save(state, self.progress, shown if is_best else None)
+        return row
+
+    def _shown(self, weights: list[np.ndarray]) -> list[np.ndarray]:
+        """The weights that are validated and kept: averaged ones where the recipe asks for them, else ``weights``."""
+        recipe = self.spec.recipe
+        if recipe.ema:
+            trainee = self.stage.trainee
+            averaged = dict(zip(map(id, trainee.weights), averaged_weights(trainee), strict=True))
+            return [averaged.get(id(mine), now) for mine, now in zip(self.model.weights, weights, strict=True)]
+        left = self.spec.epochs(self.phase) - self.progress.phase_epoch
+        if self.progress.phase + 1 == len(recipe.phases) and left <= recipe.swa:
+            self.average.add(weights)
+            return self.average.weights()
+        return weights
 
 
-def _copy_optimizer(source: Any, target: Any) -> None:
-    """Moments and step count; a saved optimizer forgets which variables it spares from weight decay, ours does not."""
-    target.optimizer.build(target.trainable_variables)
-    for mine, saved in zip(target.optimizer.variables, source.optimizer.variables, strict=True):
-        mine.assign(saved)
-
-
-def _run_phase(
-    model: Any,
-    batches: Batches,
-    validation: Any,
-    spec: FitSpec,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    on_epoch: Callable[[EpochRow], None],
-) -> None:
+def _between_steps(running: _PhaseRun, watch: Watch) -> Any:
+    """Keras's callback around the phase."""
     import keras
 
-    phase = spec.phases[progress.phase]
-    first = progress.epoch
-    last = first - progress.phase_epoch + spec.epochs(phase)
-    data = batches.training(first, last, augmenter(spec.augment, batches.manifest.size_px))
-
-    class AfterEpoch(keras.callbacks.Callback):
-        started = trained = 0.0
+    class BetweenSteps(keras.callbacks.Callback):
+        epoch, started = 0, 0.0
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.started = time.monotonic()
-            _seed_layers(self.model, batches.spec.seed, epoch)
+            self.epoch, self.started = epoch, time.monotonic()
+            running.begin_epoch(epoch)
 
-        def on_test_begin(self, logs: Any = None) -> None:
-            self.trained = time.monotonic()
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            running.check_finite(self.epoch, batch + 1, float(logs[FINITE]))
+            watch.on_step(self.epoch + 1, batch + 1, running.stage.batches.steps_per_epoch)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            training_s, seconds = self.trained - self.started, time.monotonic() - self.started
-            metrics = {key: float(value) for key, value in logs.items()}
-            if metrics["loss"] != metrics["loss"]:
-                message = (
-                    f"epoch {epoch + 1}: the loss is not a number. Lower the learning rate of phase {phase.name} "
-                    f"(now {phase.learning_rate:g})."
-                )
-                raise UserError(message)
-            metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            images_per_s = batches.steps_per_epoch * batches.spec.batch_size / training_s
-            row = _advance(progress, phase, metrics, seconds, images_per_s, spec)
-            checkpoints.save(self.model, progress, row.is_best)
-            on_epoch(row)
-            self.model.stop_training = progress.phase_done
+            watch.on_epoch(running.end_epoch(logs, time.monotonic() - self.started, self.started))
+            self.model.stop_training = running.progress.phase_done
 
-    model.fit(
-        data,
-        epochs=last,
-        initial_epoch=first,
-        steps_per_epoch=batches.steps_per_epoch,
-        validation_data=validation,
-        shuffle=False,
-        verbose=0,
-        callbacks=[AfterEpoch()],
-    )
+    return BetweenSteps()
 
 
 def _seed_layers(model: Any, seed: int, epoch: int) -> None:
-    """Start the generators of random layers (dropout) from seed and epoch: a saved model does not hold their state."""
+    """Start the generators of random layers (dropout) from seed and epoch: a checkpoint does not hold their state."""
     for position, layer in enumerate(model._flatten_layers()):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign([(seed * 1009 + position) % 2**32, epoch << 20])
 
 
-def _advance(
-    progress: Progress,
-    phase: PhaseSpec,
-    metrics: dict[str, float],
-    seconds: float,
-    images_per_s: float,
-    spec: FitSpec,
-) -> EpochRow:
-    """Bring ``progress`` to the end of the epoch and describe it."""
+def measured(network: Any, inputs: Iterable[np.ndarray], labels: np.ndarray) -> dict[str, float]:
+    """Accuracy and mean negative log-likelihood of labels int (n,), as ``val_accuracy`` and ``val_loss``."""
+    answers = np.concatenate([np.asarray(network.predict_on_batch(block), np.float64) for block in inputs])
+    likelihood = np.maximum(answers[np.arange(len(labels)), labels], SMALLEST_PROBABILITY)
+    return {
+        "val_accuracy": float(np.mean(answers.argmax(axis=1) == labels)),
+        "val_loss": float(-np.log(likelihood).mean()),
+    }
+
+
+def advance(progress: Progress, phase: Phase, metrics: dict[str, float], spec: FitSpec) -> bool:
+    """Bring ``progress`` to the end of an epoch with ``metrics``; whether it is the best so far."""
     progress.epoch += 1
     progress.phase_epoch += 1
     score = (metrics["val_accuracy"], -metrics["val_loss"])
     is_best = score > (progress.best_accuracy, -progress.best_loss)
     if is_best:
         progress.best_accuracy, progress.best_loss, progress.best_epoch = score[0], -score[1], progress.epoch
-        progress.waited = 0
+        progress.waited = progress.flat = 0
     else:
         progress.waited += 1
-    out_of_patience = bool(spec.patience) and progress.waited >= spec.patience
+        progress.flat += 1
+    if phase.schedule == "plateau" and progress.flat >= phase.plateau_patience:
+        progress.flat, progress.rate_factor = 0, progress.rate_factor * phase.plateau_factor
+    out_of_patience = bool(spec.recipe.patience) and progress.waited >= spec.recipe.patience
     progress.phase_done = out_of_patience or progress.phase_epoch >= spec.epochs(phase)
-    row = EpochRow(
-        phase=phase.name,
-        epoch=progress.epoch,
-        total_epochs=spec.total_epochs(),
-        metrics=metrics,
-        seconds=seconds,
-        images_per_s=images_per_s,
-        is_best=is_best,
-    )
-    progress.history.append(
-        {"phase": phase.name, "epoch": progress.epoch, "images_per_s": images_per_s, "seconds": seconds, **metrics}
-    )
-    return row
+    return is_best

@@ -1,10 +1,11 @@
-"""Batches for ``fit``: from memory for small sets, streamed from shards for large ones.
+"""Batches for ``fit`` as NumPy arrays: from memory for small sets, streamed from shards for large ones.
 
-The order of samples depends on the seed and the epoch alone. One dataset runs over all epochs of a phase, so a
-resumed phase goes on with exactly the batches it would have seen.
+A batch depends on the seed, the epoch and its number alone, so a resumed training goes on with exactly the batches it
+would have seen. Images are decoded and changed in threads (OpenCV leaves Python's lock), the same for both backends.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.manifest import Manifest
-from ferlab.records.load import load_split, split_bytes
+from ferlab.manifest import Manifest, Shard
+from ferlab.parallel import in_order
+from ferlab.records.load import SplitArrays, load_split, read_payloads, split_bytes, stored_label, stored_sample
 from ferlab.samples import TRAIN, VALIDATION
+from ferlab.training.augmentation import Change
+from ferlab.training.order import grouped, grouped_steps, interleaved, repeated, shuffled, wanted_shows
 
 SHUFFLE_BUFFER, SHUFFLE_BYTES = 4096, 256e6
 """Records that are shuffled at a time, still encoded: that many, or fewer large ones, so that they fit everywhere."""
@@ -22,8 +26,11 @@ OPEN_SHARDS, BLOCK = 4, 16
 """Shards read at a time, and records taken from one before the next has its turn."""
 ACCEPTED = 0.3
 """Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
-GROUPS = range(8, 21)
-"""Steps that one call into TensorFlow may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
+BLOCK_SIZE = 256
+"""Samples that a network answers at a time where nothing is learned."""
+
+Batch = tuple[np.ndarray, ...]
+"""Inputs, targets float32 (n, classes) and, when asked for, a weight of each sample float32 (n,)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class BatchSpec:
     """How samples become batches.
 
     ``balance``: ``none``, ``weights`` (a weight in the loss for each class, from ``class_weights``) or ``sampling``
-    (every class equally often).
+    (every class equally often). ``process`` of ``processes`` gets its share of every batch of ``batch_size`` images.
     """
 
     batch_size: int
@@ -40,204 +47,237 @@ class BatchSpec:
     class_weights: tuple[float, ...]
     max_steps: int
     memory_bytes: float
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def own_size(self) -> int:
+        """Images of a batch that this process gets."""
+        return self.batch_size // self.processes
 
 
-class Batches:
-    """Training and validation batches of a prepared dataset: (images uint8, targets, sample weights).
+class Targets:
+    """What a batch is trained towards: one-hot labels, or what the manifest's ``targets`` makes of the votes.
 
-    Targets are one-hot labels, or in training what the manifest's ``targets`` makes of the votes: a label drawn anew in
-    every epoch, their distribution, or all classes with at least ACCEPTED of them.
+    That is a label drawn anew in every epoch, the votes' distribution, or all classes with at least ACCEPTED of them.
     """
+
+    def __init__(self, manifest: Manifest, spec: BatchSpec) -> None:
+        self.kind, self.spec = manifest.targets, spec
+        self.identity = np.eye(len(manifest.classes), dtype=np.float32)
+        self.weights = np.asarray(spec.class_weights, np.float32)
+
+    def of(self, labels: np.ndarray, votes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Targets float32 (n, classes) of labels int (n,) and votes float32 (n, classes or 0)."""
+        if self.kind == "majority":
+            return self.identity[labels]
+        shares = votes / votes.sum(axis=1, keepdims=True)
+        if self.kind == "cross_entropy":
+            return shares
+        if self.kind == "probability":
+            drawn = (rng.random((len(labels), 1)) > shares.cumsum(axis=1)).sum(axis=1)
+            return self.identity[np.minimum(drawn, len(self.identity) - 1)]
+        return np.maximum((shares >= ACCEPTED).astype(np.float32), self.identity[labels])
+
+    def batch(
+        self, inputs: np.ndarray, labels: np.ndarray, votes: np.ndarray, change: Change | None, rng: np.random.Generator
+    ) -> Batch:
+        """One batch, changed by ``change`` where it is given."""
+        targets = self.of(labels, votes, rng)
+        if change is not None:
+            inputs, targets = change(inputs, targets, rng)
+        return (inputs, targets, self.weights[labels]) if self.spec.balance == "weights" else (inputs, targets)
+
+
+class MemoryBatches:
+    """Batches of arrays in memory; ``copies`` are equally long arrays of inputs, epoch e takes number e modulo k."""
+
+    def __init__(
+        self, copies: Sequence[np.ndarray], labels: np.ndarray, votes: np.ndarray, manifest: Manifest, spec: BatchSpec
+    ) -> None:
+        self.copies, self.labels, self.votes = copies, labels, votes
+        self.manifest, self.spec, self.targets = manifest, spec, Targets(manifest, spec)
+        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(labels)], manifest, spec))
+
+    def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
+        """The ``steps_per_epoch`` batches of an epoch."""
+        order = self._order(np.random.default_rng([self.spec.seed, number]))
+        inputs = self.copies[number % len(self.copies)]
+        first = self.spec.process * self.spec.own_size
+
+        def make(step: int) -> Batch:
+            rows = order[step * self.spec.batch_size + first :][: self.spec.own_size]
+            rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
+            return self.targets.batch(inputs[rows], self.labels[rows], self.votes[rows], change, rng)
+
+        return in_threads(make, ((step,) for step in range(self.steps_per_epoch)))
+
+    @property
+    def count(self) -> int:
+        """Training samples in all."""
+        return len(self.labels)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Every sample once, in order: inputs, labels and votes of up to BLOCK_SIZE samples."""
+        for first in range(0, self.count, BLOCK_SIZE):
+            rows = slice(first, first + BLOCK_SIZE)
+            yield self.copies[0][rows], self.labels[rows], self.votes[rows]
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        """Row numbers of an epoch, at least as many as its batches take."""
+        rows = np.arange(len(self.labels))
+        if self.spec.balance == "sampling":
+            counts = np.bincount(self.labels, minlength=len(self.manifest.classes))
+            rows = np.repeat(rows, repeated(self.labels, wanted_shows(counts), rng))
+        return np.resize(rng.permutation(rows), max(len(rows), self.steps_per_epoch * self.spec.batch_size))
+
+
+class ShardBatches:
+    """Batches streamed from a prepared dataset's shards; each process reads shards of its own."""
 
     def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec) -> None:
-        self.folder, self.manifest, self.spec = folder, manifest, spec
-        self.train_count = sum(manifest.counts[TRAIN].values())
-        self.in_memory = split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) <= spec.memory_bytes / 2
-        steps = self.train_count // spec.batch_size
-        if not steps:
-            message = (
-                f"recipe.batch_size={spec.batch_size}: larger than the {self.train_count} training images of "
-                f"{manifest.protocol}. Choose a smaller batch."
-            )
-            raise UserError(message)
-        self.steps_per_execution, self.steps_per_epoch = grouped_steps(min(steps, spec.max_steps or steps))
-        self._arrays = self._load_train() if self.in_memory else None
+        self.folder, self.manifest, self.spec, self.targets = folder, manifest, spec, Targets(manifest, spec)
+        shards = manifest.split_shards(TRAIN)
+        held = [sum(s.samples for s in shards[part :: spec.processes]) for part in range(spec.processes)]
+        self.shards = shards[spec.process :: spec.processes]
+        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of(held, manifest, spec))
 
-    def training(self, first_epoch: int, last_epoch: int, augment: Callable[[Any, Any], Any]) -> Any:
-        """A dataset of epochs ``first_epoch`` to ``last_epoch`` (exclusive), ``steps_per_epoch`` batches each."""
-        import tensorflow as tf
+    def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
+        """The ``steps_per_epoch`` batches of an epoch."""
 
-        epochs = tf.data.Dataset.range(first_epoch, last_epoch)
-        source = self._from_memory if self.in_memory else self._from_shards
-        batches = epochs.flat_map(source)
+        def make(step: int, payloads: list[bytes]) -> Batch:
+            rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
+            return self.targets.batch(*decoded(payloads, self.manifest), change, rng)
 
-        def finish(epoch: Any, step: Any, *rows: Any) -> Any:
-            images, labels, votes = rows if self.in_memory else self._decoded(*rows)
-            seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch * 2**32 + step * 2**8])
-            targets = self._targets(labels, votes, seed)
-            if self.spec.balance != "weights":
-                return augment(images, seed), targets
-            return augment(images, seed), targets, tf.gather(tf.constant(self.spec.class_weights), labels)
-
-        options = tf.data.Options()
-        options.deterministic = True
-        return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).with_options(options).prefetch(4)
-
-    def validation(self) -> Any:
-        """The validation split in order, once, with equal weights."""
-        import tensorflow as tf
-
-        if self.in_memory:
-            split = load_split(self.folder, self.manifest, VALIDATION)
-            batches = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(self.spec.batch_size)
-        else:
-            records = self._records(self._shard_files(VALIDATION)).batch(self.spec.batch_size)
-            batches = records.map(lambda rows: self._decoded(rows)[:2], tf.data.AUTOTUNE, deterministic=True)
-        return batches.map(lambda images, labels: (images, self._one_hot(labels))).prefetch(2)
-
-    def _load_train(self) -> tuple[Any, Any, Any]:
-        import tensorflow as tf
-
-        split = load_split(self.folder, self.manifest, TRAIN)
-        return tf.constant(split.images), tf.constant(split.labels), tf.constant(split.votes)
-
-    def _from_memory(self, epoch: Any) -> Any:
-        import tensorflow as tf
-
-        arrays = self._arrays
-        assert arrays is not None
-        seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
-        rows = tf.range(self.train_count)
-        if self.spec.balance == "sampling":
-            rows = tf.repeat(rows, self._repeats(arrays[1], rows, epoch))
-        order = tf.random.experimental.stateless_shuffle(rows, seed)
-        steps = self._batched(tf.data.Dataset.from_tensor_slices(order))
-        return steps.map(lambda step, rows: (epoch, step, *(tf.gather(array, rows) for array in arrays)))
-
-    def _from_shards(self, epoch: Any) -> Any:
-        """Batches of serialised records: they are small to shuffle, and ``training`` decodes them side by side."""
-        import tensorflow as tf
-
-        seed = tf.stack([tf.cast(self.spec.seed, tf.int64), epoch])
-        files = tf.random.experimental.stateless_shuffle(tf.constant(self._shard_files(TRAIN)), seed)
-        records = self._records(files)
-        if self.spec.balance == "sampling":
-            records = (
-                records.batch(BLOCK)
-                .enumerate()
-                .flat_map(
-                    lambda block, rows: tf.data.Dataset.from_tensor_slices(self._balanced(rows, block * BLOCK, epoch))
-                )
-            )
-        # a seed that depends on the epoch fails in TensorFlow when the global seed is 0; the order of files does depend
-        records = records.shuffle(self._shuffled(), seed=self.spec.seed, reshuffle_each_iteration=False)
-        return self._batched(records).map(lambda step, rows: (epoch, step, rows))
-
-    def _shuffled(self) -> int:
-        """Records in the shuffle buffer; it follows from the data alone, as the order of samples does."""
-        stored = sum(shard.bytes for shard in self.manifest.split_shards(TRAIN))
-        return max(1, min(SHUFFLE_BUFFER, int(SHUFFLE_BYTES * self.train_count / stored)))
-
-    def _balanced(self, records: Any, first: Any, epoch: Any) -> Any:
-        """Serialised records in order, each as often as it is shown; ``first`` is the place of the first one."""
-        import tensorflow as tf
-
-        label = {"label": tf.io.FixedLenFeature([], tf.int64)}
-        places = first + tf.range(tf.size(records, tf.int64))
-        return tf.repeat(records, self._repeats(tf.io.parse_example(records, label)["label"], places, epoch))
-
-    def _repeats(self, labels: Any, places: Any, epoch: Any) -> Any:
-        """How often each sample is shown in an epoch, int32: on average N / (K * n_c), drawn anew in every epoch."""
-        import tensorflow as tf
-
-        counts = np.array([self.manifest.counts[TRAIN][name] for name in self.manifest.classes])
-        wanted = self.train_count / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        # a hash of place and epoch, so that a streamed sample needs nothing but itself
-        keys = tf.strings.as_string(tf.cast(places, tf.int64) * 2**20 + epoch + self.spec.seed * 2**10)
-        luck = tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**20), tf.float32) / 2**20
-        return tf.cast(tf.floor(tf.gather(tf.constant(wanted, tf.float32), labels) + luck), tf.int32)
-
-    def _batched(self, rows: Any) -> Any:
-        """``steps_per_epoch`` batches, numbered; balanced sampling may fall a little short of them and starts over."""
-        if self.spec.balance == "sampling":
-            rows = rows.repeat()
-        return rows.batch(self.spec.batch_size, drop_remainder=True).take(self.steps_per_epoch).enumerate()
-
-    def _shard_files(self, split: str) -> list[str]:
-        return [str(self.folder / shard.name) for shard in self.manifest.split_shards(split)]
-
-    def _records(self, files: Any) -> Any:
-        """Every serialised record of ``files``, in an order that depends on theirs alone."""
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=OPEN_SHARDS,
-            block_length=BLOCK,
-            num_parallel_calls=OPEN_SHARDS,
-            deterministic=True,
+        groups = grouped(self._payloads(number), self.spec.own_size)
+        return in_threads(
+            make, ((step, group) for step, group in zip(range(self.steps_per_epoch), groups, strict=False))
         )
 
-    def _decoded(self, records: Any) -> tuple[Any, Any, Any]:
-        """Images, labels and votes, as from memory, of serialised records (n,)."""
-        import tensorflow as tf
+    @property
+    def count(self) -> int:
+        """Training samples that this process holds."""
+        return sum(shard.samples for shard in self.shards)
 
-        features = {
-            "image": tf.io.FixedLenFeature([], tf.string),
-            "label": tf.io.FixedLenFeature([], tf.int64),
-        }
-        if self.manifest.has_votes:
-            features["votes"] = tf.io.FixedLenFeature([len(self.manifest.classes)], tf.int64)
-        rows = tf.io.parse_example(records, features)
-        votes = tf.cast(rows["votes"], tf.float32) if self.manifest.has_votes else tf.zeros([tf.size(records), 0])
-        return decode_images(rows["image"], self.manifest), tf.cast(rows["label"], tf.int32), votes
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Every sample of this process once, in the order of its shards: images, labels and votes, block by block."""
+        return blocks_of(self.folder, self.manifest, self.shards)
 
-    def _targets(self, labels: Any, votes: Any, seed: Any) -> Any:
-        """What a batch is trained towards, float32 (n, classes)."""
-        import tensorflow as tf
+    def _payloads(self, epoch: int) -> Iterator[bytes]:
+        """Serialised records without end; balanced sampling may fall a little short of an epoch and starts over."""
+        rng = np.random.default_rng([self.spec.seed, epoch, self.spec.process])
+        while True:
+            shards = [self.shards[place] for place in rng.permutation(len(self.shards))]
+            sources = (read_payloads(self.folder / shard.name, shard) for shard in shards)
+            records = interleaved(sources, OPEN_SHARDS, BLOCK)
+            yield from shuffled(self._shown(records, rng), self._buffer(), rng)
 
-        if self.manifest.targets == "majority":
-            return self._one_hot(labels)
-        shares = votes / tf.reduce_sum(votes, axis=1, keepdims=True)
-        if self.manifest.targets == "cross_entropy":
-            return shares
-        if self.manifest.targets == "probability":
-            return self._one_hot(tf.random.stateless_categorical(tf.math.log(shares), 1, seed + 1)[:, 0])
-        accepted = tf.cast(shares >= ACCEPTED, tf.float32)
-        return tf.maximum(accepted, self._one_hot(labels))
+    def _shown(self, records: Iterator[bytes], rng: np.random.Generator) -> Iterator[bytes]:
+        """Each record as often as an epoch shows it."""
+        if self.spec.balance != "sampling":
+            yield from records
+            return
+        counts = self.manifest.counts[TRAIN]
+        shows = wanted_shows([counts[name] for name in self.manifest.classes])
+        for record in records:
+            label = np.array([stored_label(record)])
+            yield from [record] * int(repeated(label, shows, rng)[0])
 
-    def _one_hot(self, labels: Any) -> Any:
-        import tensorflow as tf
+    def _buffer(self) -> int:
+        """Records that are shuffled at a time; it follows from the data alone, as the order of samples does."""
+        stored, samples = sum(s.bytes for s in self.shards), sum(s.samples for s in self.shards)
+        return max(1, min(SHUFFLE_BUFFER, int(SHUFFLE_BYTES * samples / stored)))
 
-        return tf.one_hot(labels, len(self.manifest.classes))
+
+class Validation:
+    """The validation split in order: ``labels`` int (n,), and its images in blocks, from memory or from shards."""
+
+    def __init__(self, folder: Path, manifest: Manifest, arrays: SplitArrays | None) -> None:
+        self.folder, self.manifest, self.arrays = folder, manifest, arrays
+        self.labels = arrays.labels if arrays else self._stored_labels()
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Images uint8 (up to BLOCK_SIZE, s, s, c)."""
+        if self.arrays:
+            for first in range(0, len(self.labels), BLOCK_SIZE):
+                yield self.arrays.images[first : first + BLOCK_SIZE]
+        else:
+            shards = self.manifest.split_shards(VALIDATION)
+            yield from (images for images, _, _ in blocks_of(self.folder, self.manifest, shards))
+
+    def _stored_labels(self) -> np.ndarray:
+        shards = self.manifest.split_shards(VALIDATION)
+        payloads = (row for shard in shards for row in read_payloads(self.folder / shard.name, shard))
+        return np.array([stored_label(row) for row in payloads], np.int32)
 
 
-def grouped_steps(steps: int) -> tuple[int, int]:
-    """How many of ``steps`` batches one call executes, and how many an epoch then has.
+@dataclass(frozen=True)
+class TrainingData:
+    """A prepared dataset as ``fit`` needs it."""
 
-    Keras runs whole groups only, so an epoch must be a multiple of the group. The group in GROUPS that leaves out the
-    fewest batches is taken; those left out differ from epoch to epoch.
+    manifest: Manifest
+    train: MemoryBatches | ShardBatches
+    validation: Validation
+
+    @property
+    def votes_width(self) -> int:
+        """Columns of votes: one a class, or none."""
+        return len(self.manifest.classes) if self.manifest.has_votes else 0
+
+
+def training_data(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:
+    """Both splits in memory when they take less than half of ``spec.memory_bytes``, else from shards.
+
+    Raises:
+        UserError: the batch is larger than the training split, or a shard is missing or damaged.
+
     """
-    fitting = [group for group in GROUPS if group <= steps] or [steps]
-    group = max(fitting, key=lambda size: (steps // size * size, size))
-    return group, steps // group * group
+    if split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) > spec.memory_bytes / 2:
+        return TrainingData(manifest, ShardBatches(folder, manifest, spec), Validation(folder, manifest, None))
+    held = load_split(folder, manifest, TRAIN)
+    train = MemoryBatches([held.images], held.labels, held.votes, manifest, spec)
+    return TrainingData(manifest, train, Validation(folder, manifest, load_split(folder, manifest, VALIDATION)))
 
 
-def decode_images(data: Any, manifest: Manifest) -> Any:
-    """TensorFlow's counterpart of ``imaging.decode_record``: bytes (n,) to uint8 (n, size_px, size_px, channels)."""
-    import tensorflow as tf
+def steps_of(held: Sequence[int], manifest: Manifest, spec: BatchSpec) -> int:
+    """Whole batches that every process can fill from the samples it holds; UserError when there is none."""
+    steps = min(held) // (spec.batch_size // len(held))
+    if not steps:
+        message = (
+            f"recipe.batch_size={spec.batch_size}: larger than the {sum(held)} training images of "
+            f"{manifest.protocol}. Choose a smaller batch."
+        )
+        raise UserError(message)
+    return min(steps, spec.max_steps or steps)
 
-    shape = (manifest.size_px, manifest.size_px, manifest.channels)
 
-    def decode(image: Any) -> Any:
-        if manifest.encoding == "jpeg":
-            return tf.io.decode_jpeg(image, channels=manifest.channels, dct_method="INTEGER_ACCURATE")
-        return tf.io.decode_png(image, channels=manifest.channels)
+def in_threads(work: Any, items: Any) -> Iterator[Any]:
+    """Results of ``work`` in order, made ahead of their use by as many threads as there are cores."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return in_order(work, items, threads, ahead=2 * threads + 2)
 
-    if manifest.encoding == "raw":
-        pixels = tf.io.decode_raw(data, tf.uint8)
-    elif manifest.encoding == "float32":
-        pixels = tf.cast(tf.round(tf.io.decode_raw(data, tf.float32) * 255), tf.uint8)
-    else:
-        pixels = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
-    return tf.reshape(pixels, (-1, *shape))
+
+def blocks_of(
+    folder: Path, manifest: Manifest, shards: Sequence[Shard]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Images, labels and votes of every sample of ``shards`` in order, up to BLOCK_SIZE at a time."""
+
+    def groups() -> Iterator[tuple[list[bytes], Manifest]]:
+        for shard in shards:
+            payloads = list(read_payloads(folder / shard.name, shard))
+            for first in range(0, len(payloads), BLOCK_SIZE):
+                yield payloads[first : first + BLOCK_SIZE], manifest
+
+    return in_threads(decoded, groups())
+
+
+def decoded(payloads: Sequence[bytes], manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images uint8 (n, s, s, c), labels int32 (n,) and votes float32 (n, classes or 0) of serialised records."""
+    images = np.empty((len(payloads), manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
+    labels = np.empty(len(payloads), np.int32)
+    votes = np.zeros((len(payloads), len(manifest.classes) if manifest.has_votes else 0), np.float32)
+    for place, payload in enumerate(payloads):
+        sample = stored_sample(payload, manifest)
+        images[place], labels[place] = sample.pixels, sample.label
+        votes[place] = sample.votes
+    return images, labels, votes

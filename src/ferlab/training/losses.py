@@ -1,24 +1,46 @@
-"""Losses by what is trained on."""
+"""Losses by what is trained on, and the count of steps that gave numbers."""
 
 from typing import Any
 
+from ferlab.config.schema import Recipe
 
-def loss_of(targets: str, label_smoothing: float) -> Any:
-    """Cross-entropy; for ``multi_target`` minus the log of the most probable valid answer (Barsoum et al. 2016)."""
+FINITE = "finite"
+"""Name of the metric that ``finite_share`` computes."""
+
+
+def loss_of(targets: str, recipe: Recipe) -> Any:
+    """Cross-entropy or focal loss (Lin et al. 2017), smoothed labels.
+
+    For ``multi_target`` minus the log of the most probable valid answer (Barsoum et al. 2016).
+    """
     import keras
 
     if targets == "multi_target":
-        return best_answer()
-    return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+        return best_valid_answer
+    if recipe.loss == "focal":
+        # class weights come with the samples, so alpha is the same for all
+        return keras.losses.CategoricalFocalCrossentropy(
+            alpha=1.0, gamma=recipe.focal_gamma, label_smoothing=recipe.label_smoothing
+        )
+    return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
 
 
-def best_answer() -> Any:
-    """The loss -log(max over valid answers of p); targets (n, classes) hold 1 for every valid answer, else 0."""
+def best_valid_answer(valid: Any, probabilities: Any) -> Any:
+    """-log(max over valid answers of p), (n,); ``valid`` (n, classes) holds 1 for every valid answer, else 0."""
     import keras
 
-    @keras.saving.register_keras_serializable(package="ferlab")
-    def best_valid_answer(valid: Any, probabilities: Any) -> Any:
-        largest = keras.ops.max(valid * probabilities, axis=-1)
-        return -keras.ops.log(keras.ops.maximum(largest, keras.config.epsilon()))
+    largest = keras.ops.max(valid * probabilities, axis=-1)
+    return -keras.ops.log(keras.ops.maximum(largest, keras.config.epsilon()))
 
-    return best_valid_answer
+
+def finite_share(targets: Any, probabilities: Any) -> Any:
+    """1 for every sample whose probabilities are numbers, else 0, (n,): its mean tells at which step they ceased to be.
+
+    The loss itself cannot tell: Keras clips probabilities before the logarithm.
+    """
+    import keras
+
+    return keras.ops.cast(keras.ops.all(keras.ops.isfinite(probabilities), axis=-1), "float32")
+
+
+finite_share.__name__ = FINITE

@@ -1,31 +1,18 @@
-"""Optimizers and learning-rate schedules of a phase, all Keras's own, so that a saved model loads anywhere."""
+"""Optimizers and learning-rate schedules of a phase, all Keras's own."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from ferlab.config.schema import Phase
 
 NESTEROV_MOMENTUM = 0.9
 START_SHARE = 0.05
 
 
-@dataclass(frozen=True)
-class PhaseSpec:
-    """One stage: ``trainable`` is the share of the base's layers, from the top, that learn (0 = head only)."""
-
-    name: str
-    epochs: int
-    learning_rate: float
-    optimizer: str
-    schedule: str
-    warmup: float
-    weight_decay: float
-    trainable: float
-
-
-def learning_rate(phase: PhaseSpec, total_steps: int) -> Any:
-    """A constant, or a cosine down to zero after a linear warm-up over the share ``warmup`` of the steps."""
+def learning_rate(phase: Phase, total_steps: int) -> Any:
+    """The rate, or a cosine down to zero after a linear warm-up over the share ``warmup`` of the steps."""
     import keras
 
-    if phase.schedule == "constant":
+    if phase.schedule != "cosine":
         return phase.learning_rate
     warm = round(phase.warmup * total_steps)
     return keras.optimizers.schedules.CosineDecay(
@@ -36,18 +23,32 @@ def learning_rate(phase: PhaseSpec, total_steps: int) -> Any:
     )
 
 
-def optimizer(phase: PhaseSpec, total_steps: int) -> Any:
-    """SGD with Nesterov momentum, Adam or AdamW. Weight decay is decoupled; biases and BatchNorm are left out of it."""
+def optimizer(phase: Phase, total_steps: int, ema: float = 0.0) -> Any:
+    """SGD with Nesterov momentum, Adam or AdamW; ``ema`` > 0 keeps an exponential moving average of the weights.
+
+    Weight decay is decoupled; biases and BatchNorm are left out of it.
+    """
     import keras
 
-    rate = learning_rate(phase, total_steps)
-    decay = phase.weight_decay or None
-    if phase.optimizer == "sgd":
-        made = keras.optimizers.SGD(rate, momentum=NESTEROV_MOMENTUM, nesterov=True, weight_decay=decay)
-    elif phase.optimizer == "adam":
-        made = keras.optimizers.Adam(rate)
+    common: dict[str, Any] = {"learning_rate": learning_rate(phase, total_steps), "clipnorm": phase.clip_norm or None}
+    if ema:
+        common |= {"use_ema": True, "ema_momentum": ema}
+    if phase.optimizer == "adam":
+        return keras.optimizers.Adam(**common)
+    if phase.optimizer == "adamw":
+        made = keras.optimizers.AdamW(weight_decay=phase.weight_decay, **common)
     else:
-        made = keras.optimizers.AdamW(rate, weight_decay=phase.weight_decay)
-    if decay and phase.optimizer != "adam":
+        decay = phase.weight_decay or None
+        made = keras.optimizers.SGD(momentum=NESTEROV_MOMENTUM, nesterov=True, weight_decay=decay, **common)
+    if phase.weight_decay:
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
+
+
+def epoch_rate(phase: Phase, phase_epoch: int, factor: float) -> float | None:
+    """The rate of a ``plateau`` phase in an epoch (from 0): warmed up by epochs, times ``factor``; None for others."""
+    if phase.schedule != "plateau":
+        return None
+    warm_epochs = phase.warmup * phase.epochs
+    warmed = min(1.0, (phase_epoch + 1) / warm_epochs) if warm_epochs else 1.0
+    return phase.learning_rate * warmed * factor

@@ -1,21 +1,27 @@
-"""Which arithmetic a training uses: measured per backbone and processor, overridable in the recipe."""
+"""Which arithmetic a training uses: measured per backbone and device, overridable in the recipe."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+CPU, CPU_BFLOAT16, GPU = "cpu", "cpu_avx512_bf16", "gpu"
+"""Kinds of devices that the measured table tells apart."""
 
 
-def choose_precision(asked: str, gains_from_bfloat16: bool, cpuinfo: Path = CPUINFO) -> str:
-    """``asked``, or for ``auto``: mixed bfloat16 where the backbone gains from it and the CPU has AVX512-BF16."""
+def cpu_kind(cpuinfo: Path = CPUINFO) -> str:
+    """CPU_BFLOAT16 where the processor multiplies bfloat16 itself, else CPU."""
+    try:
+        return CPU_BFLOAT16 if "avx512_bf16" in cpuinfo.read_text(encoding="utf-8") else CPU
+    except OSError:
+        return CPU
+
+
+def choose_precision(asked: str, gaining: Set[str], device: str) -> str:
+    """``asked``, or for ``auto``: mixed bfloat16 on the kinds of devices where the backbone gains from it."""
     if asked != "auto":
         return asked
-    try:
-        native = "avx512_bf16" in cpuinfo.read_text(encoding="utf-8")
-    except OSError:
-        native = False
-    return "mixed_bfloat16" if native and gains_from_bfloat16 else "float32"
+    return "mixed_bfloat16" if device in gaining else "float32"
 
 
 @contextlib.contextmanager

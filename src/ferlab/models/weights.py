@@ -1,0 +1,70 @@
+"""What a base starts from: ImageNet weights, a file, or nothing."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ferlab.errors import UserError
+from ferlab.models.applications import application_base
+from ferlab.models.catalog import Backbone
+
+WEIGHTS_SUFFIX = ".weights.h5"
+
+
+def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: float) -> tuple[bool, str]:
+    """Fill ``base`` from ``weights`` (``imagenet``, ``none`` or a file): whether it did, and why not.
+
+    Raises:
+        UserError: required ImageNet weights cannot be had, or a file does not fit.
+
+    """
+    if weights == "none":
+        return False, ""
+    if weights != "imagenet":
+        _load_file(base, row.name, weights)
+        return True, ""
+    problem = _load_imagenet(base, row, width)
+    if not problem:
+        return True, ""
+    if required:
+        message = f"backbone.weights=imagenet: {problem}. Give a file, or backbone.weights_required=false."
+        raise UserError(message)
+    return False, f"no ImageNet weights ({problem}): {row.name} is trained from scratch"
+
+
+def _load_imagenet(base: Any, row: Backbone, width: float) -> str:
+    """Copy Keras's own ImageNet weights (cache, else download) into ``base``; the reason when that fails."""
+    if row.application is None:
+        return f"there are none for {row.name}"
+    try:
+        source = application_base(row.application, base.input_shape[1:], width, "imagenet")
+    except Exception as error:
+        return str(error).splitlines()[0][:120]
+    base.set_weights(source.get_weights())
+    return ""
+
+
+def _load_file(base: Any, name: str, weights: str) -> None:
+    path = Path(weights).expanduser()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns once for every layer of a file that does not fit
+            base.load_weights(path)
+        surplus = _arrays_in(path) - len(base.weights) if path.name.endswith(WEIGHTS_SUFFIX) else 0
+        if surplus:
+            # Keras takes what it looks for and leaves the rest of a deeper network's file unread
+            message = f"{surplus:+d} arrays"
+            raise ValueError(message)
+    except (OSError, ValueError, KeyError) as error:
+        message = f"backbone.weights={weights}: does not fit {name} ({str(error).splitlines()[0][:150]})."
+        raise UserError(message) from error
+
+
+def _arrays_in(path: Path) -> int:
+    """How many arrays a file of Keras 3 holds for layers; seeds and optimizers aside."""
+    import h5py
+
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return sum(not {"seed_generator", "optimizer"} & set(name.split("/")) for name in names)

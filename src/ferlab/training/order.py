@@ -1,0 +1,69 @@
+"""Which samples an epoch shows, in which order: a function of the seed and the epoch alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+
+GROUPS = range(8, 21)
+"""Steps that one call of the backend may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
+
+
+def grouped_steps(steps: int) -> tuple[int, int]:
+    """How many of ``steps`` batches one call executes, and how many an epoch then has.
+
+    Keras runs whole groups only, so an epoch must be a multiple of the group. The group in GROUPS that leaves out the
+    fewest batches is taken; those left out differ from epoch to epoch.
+    """
+    fitting = [group for group in GROUPS if group <= steps] or [steps]
+    group = max(fitting, key=lambda size: (steps // size * size, size))
+    return group, steps // group * group
+
+
+def wanted_shows(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """How often a sample of each class is shown in an epoch so that all classes are equally frequent: N / (K n_c)."""
+    filled = np.asarray(counts, np.float64)
+    return filled.sum() / (np.count_nonzero(filled) * np.maximum(filled, 1))
+
+
+def repeated(labels: np.ndarray, shows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How often each sample with ``labels`` (n,) is shown, int (n,): ``shows`` of its class on average."""
+    return np.floor(shows[labels] + rng.random(len(labels))).astype(np.int64)
+
+
+def interleaved(sources: Iterable[Iterator[Item]], width: int, block: int) -> Iterator[Item]:
+    """Items of all ``sources``, ``width`` of them open at a time, ``block`` items from one before the next's turn."""
+    rest = iter(sources)
+    opened = list(islice(rest, width))
+    while opened:
+        still_open = []
+        for source in opened:
+            taken = list(islice(source, block))
+            yield from taken
+            if len(taken) == block:
+                still_open.append(source)
+            else:
+                still_open.extend(islice(rest, 1))
+        opened = still_open
+
+
+def shuffled(items: Iterable[Item], size: int, rng: np.random.Generator) -> Iterator[Item]:
+    """Items in random order through a buffer of ``size`` of them."""
+    source = iter(items)
+    buffer = list(islice(source, size))
+    while chunk := list(islice(source, size)):
+        for item, place in zip(chunk, rng.integers(0, len(buffer), len(chunk)).tolist(), strict=True):
+            yield buffer[place]
+            buffer[place] = item
+    for place in rng.permutation(len(buffer)).tolist():
+        yield buffer[place]
+
+
+def grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items; a shorter rest is left out."""
+    source = iter(items)
+    while len(group := list(islice(source, size))) == size:
+        yield group
