@@ -160,9 +160,9 @@ def home(tmp_path: Path, store_template: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def tf() -> Any:
     """TensorFlow, imported when a test asks for it."""
-    from ferlab.streams import load_tensorflow
+    from ferlab.streams import load_backend
 
-    load_tensorflow()
+    load_backend()
     import tensorflow
 
     return tensorflow

@@ -19,9 +19,8 @@ def quiet_stderr() -> Iterator[None]:
         os.close(null)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow and Keras without the banner that its logging settings do not silence."""
+def load_backend() -> str:
+    """Import Keras with its backend, without banners that logging settings do not silence; the backend's name."""
     with quiet_stderr():
         import keras
-        import tensorflow
-    del keras, tensorflow
+    return str(keras.config.backend())

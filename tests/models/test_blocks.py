@@ -169,11 +169,11 @@ def test_training_the_head_trains_the_model_and_leaves_the_base(tf: Any, make_sp
     features = np.asarray(feature_model(model)(images, training=False))
     before, base = np.asarray(model(images, training=False)), [np.array(w) for w in base_of(model).get_weights()]
     head = head_model(model)
-    head.compile(keras.optimizers.Adam(1e-1), "categorical_crossentropy", run_eagerly=True)
+    head.compile(keras.optimizers.Adam(1e-2), "categorical_crossentropy", run_eagerly=True)
     for _ in range(3):
         head.train_on_batch(features, LABELS)
     after = np.asarray(model(images, training=False))
-    assert (after[np.arange(8), np.arange(8) % 7] > before[np.arange(8), np.arange(8) % 7]).all()
+    assert np.log(after[LABELS == 1]).mean() > np.log(before[LABELS == 1]).mean()
     for mine, theirs in zip(base, base_of(model).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 

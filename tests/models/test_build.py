@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.models.blocks import base_of
+from ferlab.models.blocks import base_of, every_layer
 from ferlab.models.build import build_model
 from ferlab.models.catalog import CATALOG
 from ferlab.models.ensemble import ensemble_model
@@ -77,8 +77,11 @@ def reloaded(
 
     def settled(name: str) -> Any:
         model = build_model(make_spec(name)).model
-        for _ in range(5 if name in HEAVY else 20):  # with its first averages a deep network answers every image alike
-            model(pixels(16, *model.input_shape[2:]), training=True)
+        # with its first averages a deep network answers every image alike: take those of one batch
+        for layer in every_layer(base_of(model)):
+            if hasattr(layer, "momentum"):
+                layer.momentum = 0.0
+        model(pixels(16, *model.input_shape[2:]), training=True)
         return model
 
     def save_and_load(names: tuple[str, ...]) -> None:

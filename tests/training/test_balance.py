@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from ferlab.manifest import Manifest, Shard
 from ferlab.records.example import encode_example
 from ferlab.records.tfrecord import ShardWriter
 from ferlab.training import inputs
-from ferlab.training.inputs import Batches, BatchSpec
+from ferlab.training.inputs import BatchSpec, MemoryBatches, ShardBatches, training_data
 
 COUNTS = {"often": 1200, "now and then": 240, "never": 0, "rarely": 60}
 CLASSES, PRESENT, TOTAL = tuple(COUNTS), 3, 1500
@@ -22,8 +21,8 @@ SIDE_PX, SHARDS = 16, 5
 SPEC = BatchSpec(batch_size=50, seed=3, balance="sampling", class_weights=(1.0,) * 4, max_steps=0, memory_bytes=1e9)
 MODES = {"memory": (1e9, 4096), "shards": (0, 4096), "shards larger than the buffer": (0, 200)}
 
-Shown = list[list[int]]
-"""Numbers of the samples shown in each epoch, in order."""
+Epoch = list[tuple[int, int]]
+"""Number and label of every sample shown, in order."""
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +36,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory, labels: np.ndarray) -> tupl
     """1500 raw images, the first pixels of each spell its number."""
     folder = tmp_path_factory.mktemp("unequal")
     shards = []
-    for number in range(SHARDS):
-        members = range(number, TOTAL, SHARDS)
-        with ShardWriter(folder / f"train-{number}") as writer:
+    parts = {f"train-{number}": range(number, TOTAL, SHARDS) for number in range(SHARDS)} | {"validation": range(1)}
+    for name, members in parts.items():
+        with ShardWriter(folder / name) as writer:
             for i in members:
                 image = i.to_bytes(SIDE_PX**2, "little")
                 writer.write(encode_example({"id": str(i).encode(), "image": image, "label": [int(labels[i])]}))
-        shards.append(Shard(f"train-{number}", "train", len(members), writer.bytes, writer.sha256))
+        shards.append(Shard(name, name.partition("-")[0], len(members), writer.bytes, writer.sha256))
     manifest = Manifest(
         dataset="d", protocol="d/p", taxonomy="t", classes=CLASSES, size_px=SIDE_PX, colour="gray", encoding="raw",
         margin=0.0, align=False, targets="majority", has_votes=False, weighting="none",
@@ -56,25 +55,24 @@ def stored(tmp_path_factory: pytest.TempPathFactory, labels: np.ndarray) -> tupl
 
 @pytest.fixture(params=MODES.values(), ids=MODES.keys())
 def make(
-    request: pytest.FixtureRequest, tf: Any, stored: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Batches]:
+    request: pytest.FixtureRequest, stored: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., MemoryBatches | ShardBatches]:
     memory_bytes, buffer = request.param
     monkeypatch.setattr(inputs, "SHUFFLE_BUFFER", buffer)
-    return lambda **changes: Batches(*stored, replace(SPEC, memory_bytes=memory_bytes, **changes))
+    return lambda **changes: training_data(*stored, replace(SPEC, memory_bytes=memory_bytes, **changes)).train
 
 
-def shown(batches: Batches, first: int, last: int) -> Shown:
-    steps = []
-    for images, targets in batches.training(first, last, lambda images, seed: images):
-        numbers = [int.from_bytes(image.tobytes(), "little") for image in images.numpy()]
-        steps.append(list(zip(numbers, targets.numpy().argmax(axis=1).tolist(), strict=True)))
-    assert {len(step) for step in steps} == {batches.spec.batch_size}
-    size = batches.steps_per_epoch
-    assert len(steps) == (last - first) * size
-    return [list(chain(*steps[start : start + size])) for start in range(0, len(steps), size)]
+def shown(batches: MemoryBatches | ShardBatches, first: int, last: int) -> list[Epoch]:
+    epochs = []
+    for epoch in range(first, last):
+        steps = list(batches.epoch(epoch, lambda images, targets, rng: (images, targets)))
+        assert [len(images) for images, _ in steps] == [batches.spec.own_size] * batches.steps_per_epoch
+        samples = [(image, int(target.argmax())) for step in steps for image, target in zip(*step, strict=True)]
+        epochs.append([(int.from_bytes(image.tobytes(), "little"), label) for image, label in samples])
+    return epochs
 
 
-def numbers(epoch: list[tuple[int, int]]) -> list[int]:
+def numbers(epoch: Epoch) -> list[int]:
     return [number for number, _ in epoch]
 
 
@@ -137,3 +135,13 @@ def test_seed_and_epoch_decide_what_is_shown(make):
 def test_a_debug_limit_cuts_a_balanced_epoch_short(make):
     batches = make(max_steps=3)
     assert [len(epoch) for epoch in shown(batches, 0, 2)] == [150, 150]
+
+
+def test_all_processes_together_show_every_class_equally_often(make, labels):
+    """From memory they share the batches of one process; streamed, each balances its own shards."""
+    epochs = [shown(make(processes=2, process=process), 0, 4) for process in (0, 1)]
+    together = Counter(label for process in epochs for epoch in process for _, label in epoch)
+    size = sum(together.values())
+    assert size == 4 * 50 * make(processes=2).steps_per_epoch
+    for label in (0, 1, 3):
+        assert together[label] == pytest.approx(size / PRESENT, abs=4 * np.sqrt(size * 2 / 9))

@@ -12,14 +12,16 @@ import pytest
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import SplitArrays, load_split
-from ferlab.training.inputs import Batches, BatchSpec
+from ferlab.training.inputs import BLOCK_SIZE, BatchSpec, MemoryBatches, ShardBatches, TrainingData, training_data
 
 SPEC = BatchSpec(batch_size=50, seed=3, balance="none", class_weights=(1.0,) * 7, max_steps=0, memory_bytes=1e9)
 MODES = {"memory": 1e9, "shards": 0}
 
+Step = list[tuple[bytes, int]]
 
-def unchanged(images: Any, seed: Any) -> Any:
-    return images
+
+def unchanged(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return images, targets
 
 
 @pytest.fixture(scope="module")
@@ -28,145 +30,202 @@ def train(prepared: Prepared) -> SplitArrays:
 
 
 @pytest.fixture(scope="module", params=MODES.values(), ids=MODES.keys())
-def batches(request: pytest.FixtureRequest, tf: Any, prepared: Prepared) -> Batches:
-    made = Batches(prepared.folder, prepared.manifest, replace(SPEC, memory_bytes=request.param))
-    assert made.in_memory == (request.param > 0)
+def memory_bytes(request: pytest.FixtureRequest) -> float:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data(prepared: Prepared, memory_bytes: float) -> TrainingData:
+    made = data_of(prepared, memory_bytes=memory_bytes)
+    assert isinstance(made.train, MemoryBatches if memory_bytes else ShardBatches)
     return made
 
 
-def seen(data: Any) -> list[list[tuple[bytes, int]]]:
-    """Batches of (image, label)."""
+def data_of(prepared: Prepared, **changes: Any) -> TrainingData:
+    return training_data(prepared.folder, prepared.manifest, replace(SPEC, **changes))
+
+
+def steps_of(data: TrainingData, epoch: int) -> list[Step]:
+    """Image and label of every sample of an epoch, step by step."""
     found = []
-    for images, targets, *_ in data:
-        labels = targets.numpy().argmax(axis=1)
-        found.append([(image.tobytes(), int(label)) for image, label in zip(images.numpy(), labels, strict=True)])
+    for images, targets, *_ in data.train.epoch(epoch, unchanged):
+        labels = targets.argmax(axis=1).tolist()
+        found.append([(image.tobytes(), label) for image, label in zip(images, labels, strict=True)])
+    assert [len(step) for step in found] == [data.train.spec.own_size] * data.train.steps_per_epoch
     return found
 
 
-def epochs(batches: Batches, first: int, last: int) -> list[list[tuple[bytes, int]]]:
+def epochs(data: TrainingData, first: int, last: int) -> list[Step]:
     """Samples of each epoch in order."""
-    steps = seen(batches.training(first, last, unchanged))
-    assert len(steps) == (last - first) * batches.steps_per_epoch
-    assert {len(step) for step in steps} == {batches.spec.batch_size}
-    size = batches.steps_per_epoch
-    return [list(chain(*steps[start : start + size])) for start in range(0, len(steps), size)]
+    return [list(chain(*steps_of(data, epoch))) for epoch in range(first, last)]
 
 
 def test_images_tell_samples_apart(train: SplitArrays) -> None:
     assert len({image.tobytes() for image in train.images}) == len(train.ids)
 
 
-def test_every_epoch_is_a_permutation_less_the_remainder(batches: Batches, train: SplitArrays) -> None:
+def test_every_epoch_is_a_permutation_less_the_remainder(data: TrainingData, train: SplitArrays) -> None:
     known = {image.tobytes(): int(label) for image, label in zip(train.images, train.labels, strict=True)}
-    assert batches.steps_per_epoch == len(known) // 50
-    for epoch in epochs(batches, 0, 3):
-        assert len({image for image, _ in epoch}) == len(epoch) == batches.steps_per_epoch * 50
+    assert data.train.count == len(known)
+    assert data.train.steps_per_epoch == len(known) // 50
+    for epoch in epochs(data, 0, 3):
+        assert len({image for image, _ in epoch}) == len(epoch) == data.train.steps_per_epoch * 50
         assert all(known[image] == label for image, label in epoch)
 
 
-def test_epochs_differ_in_order_and_no_sample_is_left_out_for_good(batches: Batches, train: SplitArrays) -> None:
-    three = epochs(batches, 0, 6)
-    assert len({tuple(epoch) for epoch in three}) == 6
-    positions = {image: place for place, (image, _) in enumerate(three[0])}
-    moved = [abs(positions[image] - place) for place, (image, _) in enumerate(three[1]) if image in positions]
-    assert np.mean(moved) > len(three[0]) / 5  # a random permutation moves by a third
-    assert len({image for epoch in three for image, _ in epoch}) == len(train.ids)
+def test_epochs_differ_in_order_and_no_sample_is_left_out_for_good(data: TrainingData, train: SplitArrays) -> None:
+    found = epochs(data, 0, 6)
+    assert len({tuple(epoch) for epoch in found}) == 6
+    positions = {image: place for place, (image, _) in enumerate(found[0])}
+    moved = [abs(positions[image] - place) for place, (image, _) in enumerate(found[1]) if image in positions]
+    assert np.mean(moved) > len(found[0]) / 5  # a random permutation moves by a third
+    assert len({image for epoch in found for image, _ in epoch}) == len(train.ids)
 
 
-def test_a_restart_at_a_later_epoch_repeats_the_same_batches(batches: Batches) -> None:
-    whole = epochs(batches, 0, 4)
-    assert epochs(batches, 2, 4) == whole[2:]
-    assert epochs(batches, 3, 4) == whole[3:]
+def test_an_epoch_is_the_same_whichever_came_before_it(prepared: Prepared, data: TrainingData) -> None:
+    whole = epochs(data, 0, 4)
+    again = data_of(prepared, memory_bytes=data.train.spec.memory_bytes)
+    assert epochs(again, 3, 4) == whole[3:]
+    assert epochs(again, 1, 3) == whole[1:3]
 
 
-@pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
-def test_another_object_repeats_and_another_seed_does_not(prepared: Prepared, memory_bytes: float) -> None:
-    def first_epoch(seed: int) -> list[tuple[bytes, int]]:
-        spec = replace(SPEC, seed=seed, memory_bytes=memory_bytes)
-        return epochs(Batches(prepared.folder, prepared.manifest, spec), 0, 1)[0]
-
-    assert first_epoch(3) == first_epoch(3)
-    assert first_epoch(3) != first_epoch(4)
+def test_another_seed_is_another_order(prepared: Prepared, data: TrainingData) -> None:
+    other = data_of(prepared, seed=4, memory_bytes=data.train.spec.memory_bytes)
+    assert epochs(other, 0, 1) != epochs(data, 0, 1)
 
 
-@pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
+def test_an_epoch_may_be_left_early(data: TrainingData) -> None:
+    """As a training does that patience or Ctrl-C ends."""
+    batches = data.train.epoch(0, unchanged)
+    first = next(batches)[0]
+    batches.close()
+    np.testing.assert_array_equal(first, next(data.train.epoch(0, unchanged))[0])
+
+
 def test_both_modes_see_the_same_samples(prepared: Prepared, train: SplitArrays, memory_bytes: float) -> None:
     """With a batch size that leaves no remainder the multiset is the training split itself."""
     count = len(train.ids)
-
-    def made(size: int, memory: float) -> Batches:
-        return Batches(prepared.folder, prepared.manifest, replace(SPEC, batch_size=size, memory_bytes=memory))
-
-    size = next(n for n in range(count // 2, 0, -1) if n * made(n, 0).steps_per_epoch == count)
-    batches = made(size, memory_bytes)
+    divisors = (size for size in range(count // 2, 0, -1) if count % size == 0)
+    size = next(size for size in divisors if data_of(prepared, batch_size=size).train.steps_per_epoch * size == count)
+    data = data_of(prepared, batch_size=size, memory_bytes=memory_bytes)
     expected = Counter((image.tobytes(), int(label)) for image, label in zip(train.images, train.labels, strict=True))
-    assert Counter(epochs(batches, 0, 1)[0]) == expected
+    assert Counter(epochs(data, 0, 1)[0]) == expected
 
 
-@pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
 def test_each_sample_carries_the_weight_of_its_class(prepared: Prepared, memory_bytes: float) -> None:
     weights = tuple(0.5 + 0.25 * i for i in range(7))
-    spec = replace(SPEC, balance="weights", class_weights=weights, memory_bytes=memory_bytes)
-    for _, targets, sample_weights in Batches(prepared.folder, prepared.manifest, spec).training(0, 1, unchanged):
+    data = data_of(prepared, balance="weights", class_weights=weights, memory_bytes=memory_bytes)
+    for _, targets, sample_weights in data.train.epoch(0, unchanged):
         assert targets.dtype == sample_weights.dtype == np.float32
-        np.testing.assert_array_equal(sample_weights, np.float32(weights)[targets.numpy().argmax(axis=1)])
+        np.testing.assert_array_equal(sample_weights, np.float32(weights)[targets.argmax(axis=1)])
 
 
 @pytest.mark.parametrize("balance", ["none", "sampling"])
 def test_without_class_weights_there_are_none(prepared: Prepared, balance: str) -> None:
-    spec = replace(SPEC, balance=balance, class_weights=tuple(0.5 + 0.25 * i for i in range(7)))
-    batches = Batches(prepared.folder, prepared.manifest, spec)
-    assert len(next(iter(batches.training(0, 1, unchanged)))) == 2
+    data = data_of(prepared, balance=balance, class_weights=tuple(0.5 + 0.25 * i for i in range(7)))
+    assert len(next(data.train.epoch(0, unchanged))) == 2
 
 
-def test_targets_are_one_hot_over_all_classes(batches: Batches) -> None:
-    _, targets = next(iter(batches.training(0, 1, unchanged)))
+def test_batches_are_pixels_and_one_hot_targets_over_all_classes(data: TrainingData) -> None:
+    images, targets = next(data.train.epoch(0, unchanged))
+    assert (images.shape, images.dtype) == ((50, 48, 48, 1), np.uint8)
     assert targets.shape == (50, 7)
-    np.testing.assert_array_equal(targets.numpy().sum(axis=1), 1)
+    np.testing.assert_array_equal(targets.sum(axis=1), 1)
     assert set(np.unique(targets)) == {0, 1}
 
 
-def test_validation_comes_whole_and_in_order(batches: Batches, prepared: Prepared) -> None:
+def test_blocks_are_every_training_sample_once_in_the_order_of_the_shards(
+    data: TrainingData, train: SplitArrays
+) -> None:
+    blocks = list(data.train.blocks())
+    assert all(len(images) <= BLOCK_SIZE for images, _, _ in blocks)
+    np.testing.assert_array_equal(np.concatenate([images for images, _, _ in blocks]), train.images)
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels, _ in blocks]), train.labels)
+    assert {votes.shape[1] for _, _, votes in blocks} == {0}
+    assert data.votes_width == 0
+
+
+def test_validation_comes_whole_and_in_order(data: TrainingData, prepared: Prepared) -> None:
     split = load_split(prepared.folder, prepared.manifest, "validation")
-    expected = [(image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True)]
-    validation = batches.validation()
-    rows = list(chain(*seen(validation)))
-    assert len(rows) == len(expected)
-    if batches.in_memory:
-        assert rows == expected
-    assert sorted(rows) == sorted(expected)
-    assert list(chain(*seen(validation))) == rows
+    for _ in range(2):
+        np.testing.assert_array_equal(np.concatenate(list(data.validation.batches())), split.images)
+    np.testing.assert_array_equal(data.validation.labels, split.labels)
 
 
-def test_the_augmentation_sees_each_epoch_and_step_once(tf: Any, prepared: Prepared) -> None:
-    """Seeds must differ, and be the same again after a restart."""
+def test_the_change_gets_a_generator_of_its_own_for_every_epoch_and_step(data: TrainingData) -> None:
+    """They must differ, and be the same again after a restart."""
 
-    def write_seed(images: Any, seed: Any) -> Any:
-        return tf.bitcast(seed, tf.uint8)
+    def draw(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return rng.integers(0, 2**62, 2), targets
 
-    batches = Batches(prepared.folder, prepared.manifest, SPEC)
-    seeds = [images.numpy().tobytes() for images, _ in batches.training(0, 3, write_seed)]
-    assert len(set(seeds)) == len(seeds)
-    later = [images.numpy().tobytes() for images, _ in batches.training(2, 3, write_seed)]
-    assert later == seeds[2 * batches.steps_per_epoch :]
+    drawn = [[tuple(numbers.tolist()) for numbers, _ in data.train.epoch(epoch, draw)] for epoch in range(3)]
+    assert len(set(chain(*drawn))) == 3 * data.train.steps_per_epoch
+    assert [tuple(numbers.tolist()) for numbers, _ in data.train.epoch(2, draw)] == drawn[2]
 
 
-def test_debug_limit_cuts_an_epoch_short(prepared: Prepared) -> None:
-    batches = Batches(prepared.folder, prepared.manifest, replace(SPEC, max_steps=2))
-    assert batches.steps_per_epoch == 2
-    assert [len(epoch) for epoch in epochs(batches, 0, 2)] == [100, 100]
+def test_what_the_change_makes_is_what_is_trained_on(data: TrainingData) -> None:
+    def darken(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return images // 2, targets * np.float32(0.5)
+
+    for plain, changed in zip(data.train.epoch(1, unchanged), data.train.epoch(1, darken), strict=True):
+        np.testing.assert_array_equal(changed[0], plain[0] // 2)
+        np.testing.assert_array_equal(changed[1], plain[1] / 2)
 
 
-def test_a_batch_larger_than_the_split_is_refused(prepared: Prepared) -> None:
+def test_copies_take_turns_epoch_by_epoch_in_one_order(prepared: Prepared) -> None:
+    """The same rows of another array: what cached features of several augmentations are."""
+    count = 120
+    labels = np.arange(count, dtype=np.int32) % 7
+    copies = [np.stack([np.arange(count), np.full(count, copy)], axis=1).astype(np.float32) for copy in range(3)]
+    batches = MemoryBatches(copies, labels, np.zeros((count, 0), np.float32), prepared.manifest, SPEC)
+    for epoch in range(5):
+        rows = np.concatenate([inputs for inputs, _ in batches.epoch(epoch, None)])
+        targets = np.concatenate([targets for _, targets in batches.epoch(epoch, None)])
+        assert set(rows[:, 1]) == {epoch % 3}
+        assert len(set(rows[:, 0])) == len(rows) == 100
+        np.testing.assert_array_equal(targets.argmax(axis=1), labels[rows[:, 0].astype(int)])
+
+
+def test_debug_limit_cuts_an_epoch_short(prepared: Prepared, memory_bytes: float) -> None:
+    data = data_of(prepared, max_steps=2, memory_bytes=memory_bytes)
+    assert data.train.steps_per_epoch == data.train.steps_per_execution == 2
+    assert [len(epoch) for epoch in epochs(data, 0, 2)] == [100, 100]
+
+
+def test_epochs_are_whole_groups_of_steps(prepared: Prepared, memory_bytes: float) -> None:
+    data = data_of(prepared, batch_size=5, memory_bytes=memory_bytes)
+    assert data.train.steps_per_epoch % data.train.steps_per_execution == 0
+    assert data.train.steps_per_epoch > 80
+    assert len(steps_of(data, 0)) == data.train.steps_per_epoch
+
+
+def test_a_batch_larger_than_the_split_is_refused(prepared: Prepared, memory_bytes: float) -> None:
     with pytest.raises(UserError, match=r"recipe\.batch_size=100000: larger than"):
-        Batches(prepared.folder, prepared.manifest, replace(SPEC, batch_size=100_000))
+        data_of(prepared, batch_size=100_000, memory_bytes=memory_bytes)
 
 
-@pytest.mark.parametrize("memory_bytes", MODES.values(), ids=MODES.keys())
 def test_test_shards_are_not_touched(prepared: Prepared, tmp_path: Path, memory_bytes: float) -> None:
     for shard in prepared.manifest.shards:
         if shard.split != "test":
             (tmp_path / shard.name).symlink_to(prepared.folder / shard.name)
-    batches = Batches(tmp_path, prepared.manifest, replace(SPEC, memory_bytes=memory_bytes))
-    assert len(epochs(batches, 0, 1)[0]) == batches.steps_per_epoch * 50
-    assert sum(len(step) for step in seen(batches.validation())) == sum(prepared.manifest.counts["validation"].values())
+    data = training_data(tmp_path, prepared.manifest, replace(SPEC, memory_bytes=memory_bytes))
+    assert len(epochs(data, 0, 1)[0]) == data.train.steps_per_epoch * 50
+    assert sum(map(len, data.validation.batches())) == sum(prepared.manifest.counts["validation"].values())
+
+
+def test_from_memory_processes_share_the_batches_of_one(prepared: Prepared) -> None:
+    whole = steps_of(data_of(prepared), 1)
+    shares = [steps_of(data_of(prepared, processes=2, process=process), 1) for process in (0, 1)]
+    assert [first + second for first, second in zip(*shares, strict=True)] == whole
+
+
+def test_processes_change_their_images_independently(prepared: Prepared) -> None:
+    def draw(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return rng.integers(0, 2**62, 2), targets
+
+    drawn = {
+        tuple(numbers.tolist())
+        for process in (0, 1)
+        for numbers, _ in data_of(prepared, processes=2, process=process).train.epoch(0, draw)
+    }
+    assert len(drawn) == 2 * data_of(prepared).train.steps_per_epoch

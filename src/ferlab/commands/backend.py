@@ -1,11 +1,10 @@
 """Keras's backend as a command wants it: device, cores, seed."""
 
 import contextlib
-import os
 
 from ferlab.config.schema import Compute
 from ferlab.errors import UserError
-from ferlab.streams import load_tensorflow
+from ferlab.streams import load_backend
 from ferlab.training.precision import GPU, cpu_kind
 
 BACKENDS = ("tensorflow", "jax")
@@ -18,12 +17,10 @@ def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False)
         UserError: the backend is not one of BACKENDS, or a GPU is asked for and it finds none.
 
     """
-    backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    backend = load_backend()
     if backend not in BACKENDS:
         message = f"KERAS_BACKEND={backend}: ferlab runs on {' and '.join(BACKENDS)}. Set it to one, or unset it."
         raise UserError(message)
-    if backend == "tensorflow":
-        load_tensorflow()
     import keras
 
     keras.backend.clear_session()

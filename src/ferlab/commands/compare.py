@@ -7,7 +7,7 @@ from typing import Any
 
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.terminal import percent
-from ferlab.commands.train import PREDICTIONS
+from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import ranking_figure

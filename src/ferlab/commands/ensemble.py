@@ -10,7 +10,7 @@ from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import find_prepared
 from ferlab.commands.terminal import percent
-from ferlab.commands.train import BOOTSTRAP_SEED, EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
+from ferlab.commands.training_record import BOOTSTRAP_SEED, EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
 from ferlab.config.schema import EnsembleConfig
 from ferlab.emotions import require_same_classes
 from ferlab.ensembling.combine import aligned, combine, member_weights

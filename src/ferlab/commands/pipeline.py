@@ -72,9 +72,12 @@ def _member_raw(member: Member, context: Context) -> dict[str, Any]:
     """The member composed as a train config of its own, with the pipeline's dataset, compute and debug settings."""
     from hydra import compose
 
-    choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}"]
+    choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}", *member.overrides]
     raw: Any = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
-    return raw | {key: context.raw[key] for key in SHARED}
+    own = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in member.overrides}
+    if raw["backbone"]["weights"] == "imagenet":
+        raw["backbone"]["weights"] = context.raw["pipeline"]["weights"]
+    return raw | {key: context.raw[key] for key in SHARED if key not in own}
 
 
 def _member_context(raw: dict[str, Any], context: Context) -> Context:

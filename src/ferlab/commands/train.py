@@ -1,6 +1,5 @@
 """``ferlab train``: one network, tracked from the config to the validation predictions; resumable."""
 
-import io
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,17 +13,21 @@ from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import percent
+from ferlab.commands.training_record import (
+    log_augmented_sample,
+    log_history,
+    log_model_facts,
+    log_trained_model,
+    log_validation,
+)
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
-from ferlab.evaluation.figures import confusion_figure, curves_figure, per_class_figure
-from ferlab.evaluation.metrics import Scores, score
+from ferlab.evaluation.metrics import Scores
 from ferlab.manifest import Manifest
-from ferlab.models.build import BuiltModel, ModelSpec, build_model
+from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
-from ferlab.samples import VALIDATION
-from ferlab.scoring.predict import predict_split
 from ferlab.storage.files import exclusive
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.records import RunRecord, find_run
@@ -35,11 +38,7 @@ from ferlab.training.inputs import BatchSpec, training_data
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
 
-RESAMPLES = 2000
-BOOTSTRAP_SEED = 0
-EXAMPLES = 4
 NO_WEIGHTS = "none"
-PREDICTIONS = "predictions/validation.parquet"
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,9 @@ def train(
         model, progress = _fit(config, context, prepared, run, checkpoints, interrupted)
         minutes = (time.monotonic() - started) / 60
         run.log_metrics({"train_minutes": minutes})
-        scores = _score(prepared, model, run)
-        _log_outcome(run, config, manifest, model, progress)
+        scores = log_validation(run, prepared, model)
+        log_history(run, progress)
+        log_trained_model(run, config, manifest, model)
         for file in checkpoints.files():
             run.log_file(file, "checkpoints")
         checkpoints.remove()
@@ -161,10 +161,14 @@ def _fit(
         built = build_model(_model_spec(config, manifest, weights))
     pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
     if interrupted is None:
-        _log_model_facts(run, built, policy, context)
+        log_model_facts(run, built, policy)
+        if built.warning:
+            context.terminal.warn(built.warning)
     for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
         run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
     data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
+    if interrupted is None:
+        log_augmented_sample(run, data, config)
     with context.terminal.epochs(run.name, config.recipe.batch_size) as show:
 
         def on_epoch(row: EpochRow) -> None:
@@ -182,53 +186,6 @@ def _fit(
     portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
-
-
-def _score(prepared: Prepared, model: Any, run: Run) -> Scores:
-    predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
-    scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
-    run.log_saved(predictions.save, "validation.parquet", "predictions")
-    run.log_metrics(scores.flat("val"))
-    run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
-    run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
-    return scores
-
-
-def _log_outcome(run: Run, config: TrainConfig, manifest: Manifest, model: Any, progress: Progress) -> None:
-    import numpy as np
-
-    run.log_json(progress.history, "history.json")
-    run.log_figure(curves_figure(progress.history, progress.best_epoch, run.name), "figures/curves.png")
-    run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch})
-    shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
-    example = np.random.default_rng(config.seed).integers(0, 256, shape, dtype=np.uint8)
-    run.log_model(model, example, model_metadata(manifest, run.id, config.backbone.name))
-
-
-def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[str, Any]:
-    """What travels with a model so that its numbers can be read: classes in order, image settings, origin."""
-    return {
-        "classes": list(manifest.classes),
-        "taxonomy": manifest.taxonomy,
-        "protocol": manifest.protocol,
-        "dataset_digest": manifest.digest,
-        "size_px": manifest.size_px,
-        "colour": manifest.colour,
-        "pixels": "uint8 0..255, normalised inside the model",
-        "architecture": architecture,
-        "run_id": run_id,
-    }
-
-
-def _log_model_facts(run: Run, built: BuiltModel, policy: str, context: Context) -> None:
-    summary = io.StringIO()
-    built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
-    run.log_text(summary.getvalue(), "model_summary.txt")
-    run.log_metrics({"parameters": built.model.count_params()})
-    run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy})
-    if built.warning:
-        context.terminal.warn(built.warning)
-        run.set_tags({"ferlab.warning": built.warning})
 
 
 def _phase_number(config: TrainConfig, row: EpochRow) -> int:

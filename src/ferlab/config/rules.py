@@ -128,10 +128,10 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
         yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
     elif backbone.weights in ("imagenet", "none") or is_remote(backbone.weights):
         pass  # buckets are not asked before anything begins
-    elif not Path(backbone.weights).expanduser().is_file():
+    elif not Path(backbone.weights).expanduser().exists():
         yield (
             "backbone.weights",
-            f"{backbone.weights}: no such file; use imagenet, none or a .weights.h5 file",
+            f"{backbone.weights}: no such file; use imagenet, none, a .weights.h5 file or a folder of them",
         )
     if backbone.weights_required and backbone.weights == "none":
         yield "backbone.weights_required", "weights are required but backbone.weights=none"
@@ -215,7 +215,7 @@ def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
             )
         if facts.recipes and member.recipe not in facts.recipes:
             yield f"{where}.recipe", f"{member.recipe!r} is not known; known: {', '.join(facts.recipes)}"
-        key = (member.backbone, member.recipe, member.seed)
+        key = (member.backbone, member.recipe, member.seed, tuple(member.overrides))
         if key in seen:
             yield where, "the same backbone, recipe and seed stand there twice"
         seen.add(key)

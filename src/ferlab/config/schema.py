@@ -96,7 +96,7 @@ class Compute:
 
 @dataclass
 class Backbone:
-    """Which network, at which working size, from which weights (``imagenet``, ``none`` or a file).
+    """Which network, at which working size, from which weights (``imagenet``, ``none``, a file, a folder of files).
 
     ``crop_px``: the centre that the network sees, before it is brought to ``working_px``; None for the whole image.
     """
@@ -284,18 +284,20 @@ class CompareConfig(Common):
 
 @dataclass
 class Member:
-    """One network of a pipeline."""
+    """One network of a pipeline; ``overrides`` are more settings of ``ferlab train``, such as ``augment=strong``."""
 
     backbone: str = REQUIRED
     recipe: str = REQUIRED
     seed: int = number(0, 2**31 - 1, 0)
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Pipeline:
-    """The networks a pipeline trains."""
+    """The networks a pipeline trains; ``weights`` is what those with ImageNet weights start from, as for ``train``."""
 
     members: list[Member] = REQUIRED
+    weights: str = "imagenet"
 
 
 @dataclass

@@ -42,6 +42,9 @@ def set_trainable(
 
     base = base_of(model)
     model.trainable = True
+    # one by one, parents first: on TensorFlow, Keras skips an assignment that changes nothing, and with it the children
+    for layer in every_layer(model):
+        layer.trainable = True
     first = round(len(base.layers) * (1 - share)) if from_block is None else _first_of(base, from_block)
     if first >= len(base.layers):
         base.trainable = False

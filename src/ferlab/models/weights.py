@@ -6,13 +6,13 @@ from typing import Any
 
 from ferlab.errors import UserError
 from ferlab.models.applications import application_base
-from ferlab.models.catalog import Backbone
+from ferlab.models.catalog import CATALOG, Backbone
 
 WEIGHTS_SUFFIX = ".weights.h5"
 
 
 def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: float) -> tuple[bool, str]:
-    """Fill ``base`` from ``weights`` (``imagenet``, ``none`` or a file): whether it did, and why not.
+    """Fill ``base`` from ``weights`` (``imagenet``, ``none``, a file, a folder): whether it did, and why not.
 
     Raises:
         UserError: required ImageNet weights cannot be had, or a file does not fit.
@@ -20,16 +20,29 @@ def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: 
     """
     if weights == "none":
         return False, ""
-    if weights != "imagenet":
-        _load_file(base, row.name, weights)
-        return True, ""
-    problem = _load_imagenet(base, row, width)
-    if not problem:
-        return True, ""
-    if required:
-        message = f"backbone.weights=imagenet: {problem}. Give a file, or backbone.weights_required=false."
+    if weights == "imagenet":
+        problem = _load_imagenet(base, row, width)
+    elif file := _file_for(row.name, Path(weights).expanduser()):
+        _load_file(base, row.name, file)
+        problem = ""
+    else:
+        problem = f"none of the files in {weights} is named after it"
+    if problem and required:
+        message = f"backbone.weights={weights}: {problem}. Give a file, or backbone.weights_required=false."
         raise UserError(message)
-    return False, f"no ImageNet weights ({problem}): {row.name} is trained from scratch"
+    return not problem, problem and f"no pretrained weights ({problem}): {row.name} is trained from scratch"
+
+
+def _file_for(name: str, place: Path) -> Path | None:
+    """``place`` itself, or the file in that folder that is named after the backbone, such as ``vgg16_notop``."""
+    if not place.is_dir():
+        return place
+    for file in sorted(place.glob(f"*{WEIGHTS_SUFFIX}")):
+        plain = file.name.lower().replace("_", "")
+        owners = [known for known in CATALOG if plain.startswith(known.replace("_", ""))]
+        if name == max(owners, key=len, default=""):
+            return file
+    return None
 
 
 def _load_imagenet(base: Any, row: Backbone, width: float) -> str:
@@ -44,8 +57,7 @@ def _load_imagenet(base: Any, row: Backbone, width: float) -> str:
     return ""
 
 
-def _load_file(base: Any, name: str, weights: str) -> None:
-    path = Path(weights).expanduser()
+def _load_file(base: Any, name: str, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns once for every layer of a file that does not fit
@@ -56,7 +68,7 @@ def _load_file(base: Any, name: str, weights: str) -> None:
             message = f"{surplus:+d} arrays"
             raise ValueError(message)
     except (OSError, ValueError, KeyError) as error:
-        message = f"backbone.weights={weights}: does not fit {name} ({str(error).splitlines()[0][:150]})."
+        message = f"backbone.weights={path}: does not fit {name} ({str(error).splitlines()[0][:150]})."
         raise UserError(message) from error
 
 

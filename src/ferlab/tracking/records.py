@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ferlab.errors import UserError
-from ferlab.streams import load_tensorflow
+from ferlab.streams import load_backend
 from ferlab.tracking.run import MODEL_NAME
 
 ID_LENGTH = 32
@@ -54,7 +54,7 @@ class RunRecord:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        load_tensorflow()
+        load_backend()
         import keras
 
         try:

@@ -1,0 +1,107 @@
+"""What a training run keeps beside its numbers: the model, validation predictions, figures."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from ferlab.config.schema import TrainConfig
+from ferlab.evaluation.face_figures import augmented_figure, mistakes_figure, most_confident_mistakes
+from ferlab.evaluation.figures import confusion_figure, curves_figure, per_class_figure
+from ferlab.evaluation.metrics import Scores, score
+from ferlab.manifest import Manifest
+from ferlab.models.build import BuiltModel
+from ferlab.predictions import Predictions
+from ferlab.preparation.prepare import Prepared
+from ferlab.records.load import read_samples
+from ferlab.samples import VALIDATION
+from ferlab.scoring.gradcam import class_activation
+from ferlab.scoring.predict import predict_split
+from ferlab.tracking.run import Run
+from ferlab.training.augmentation import changer
+from ferlab.training.checkpoint import Progress
+from ferlab.training.inputs import TrainingData
+
+RESAMPLES = 2000
+BOOTSTRAP_SEED = 0
+EXAMPLES = 4
+PREDICTIONS = "predictions/validation.parquet"
+SHOWN_FACES, SHOWN_VERSIONS = 6, 7
+SHOWN_MISTAKES = 12
+
+
+def log_model_facts(run: Run, built: BuiltModel, policy: str) -> None:
+    """Summary, parameters, precision, and whether the base was pretrained (and why not, when it should have been)."""
+    summary = io.StringIO()
+    built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
+    run.log_text(summary.getvalue(), "model_summary.txt")
+    run.log_metrics({"parameters": built.model.count_params()})
+    run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy})
+    if built.warning:
+        run.set_tags({"ferlab.warning": built.warning})
+
+
+def log_augmented_sample(run: Run, data: TrainingData, config: TrainConfig) -> None:
+    """The first training images beside augmented versions of them."""
+    images = next(data.train.blocks())[0][:SHOWN_FACES]
+    change, rng = changer(config.augment), np.random.default_rng(config.seed)
+    targets = np.empty((len(images), 0), np.float32)
+    versions = [change(images, targets, rng)[0] for _ in range(SHOWN_VERSIONS)]
+    figure = augmented_figure(images, np.stack(versions, axis=1), f"{run.name}: augment={config.augment.name}")
+    run.log_figure(figure, "figures/augmented.png")
+
+
+def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
+    """Scores on validation with the predictions, and the surest mistakes beside what spoke for them."""
+    predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
+    scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
+    run.log_saved(predictions.save, "validation.parquet", "predictions")
+    run.log_metrics(scores.flat("val"))
+    run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
+    run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
+    _log_mistakes(run, prepared, model, predictions)
+    return scores
+
+
+def _log_mistakes(run: Run, prepared: Prepared, model: Any, predictions: Predictions) -> None:
+    mistakes = most_confident_mistakes(predictions, SHOWN_MISTAKES)
+    if not mistakes:
+        return
+    rows = {mistake.row: place for place, mistake in enumerate(mistakes)}
+    side, channels = prepared.manifest.size_px, prepared.manifest.channels
+    images = np.empty((len(mistakes), side, side, channels), np.uint8)
+    for row, sample in enumerate(read_samples(prepared.folder, prepared.manifest, VALIDATION)):
+        if row in rows:
+            images[rows[row]] = sample.pixels
+    classes = np.array([predictions.classes.index(mistake.predicted) for mistake in mistakes])
+    figure = mistakes_figure(images, mistakes, class_activation(model, images, classes), f"{run.name}: surest mistakes")
+    run.log_figure(figure, "figures/mistakes_validation.png")
+
+
+def log_history(run: Run, progress: Progress) -> None:
+    """Every epoch's numbers, the curves, and which epoch was kept."""
+    run.log_json(progress.history, "history.json")
+    run.log_figure(curves_figure(progress.history, progress.best_epoch, run.name), "figures/curves.png")
+    run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch})
+
+
+def log_trained_model(run: Run, config: TrainConfig, manifest: Manifest, model: Any) -> None:
+    """The model with its signature and what travels with it."""
+    shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
+    example = np.random.default_rng(config.seed).integers(0, 256, shape, dtype=np.uint8)
+    run.log_model(model, example, model_metadata(manifest, run.id, config.backbone.name))
+
+
+def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[str, Any]:
+    """What travels with a model so that its numbers can be read: classes in order, image settings, origin."""
+    return {
+        "classes": list(manifest.classes),
+        "taxonomy": manifest.taxonomy,
+        "protocol": manifest.protocol,
+        "dataset_digest": manifest.digest,
+        "size_px": manifest.size_px,
+        "colour": manifest.colour,
+        "pixels": "uint8 0..255, normalised inside the model",
+        "architecture": architecture,
+        "run_id": run_id,
+    }

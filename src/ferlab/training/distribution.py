@@ -1,0 +1,133 @@
+"""One training on several GPUs of a machine, or, with JAX, on several machines; every device has the same weights."""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ferlab.errors import UserError
+
+Batch = tuple[np.ndarray, ...]
+
+
+def join_processes(coordinator: str, processes: int, process: int) -> None:
+    """Make this process number ``process`` (from 0) of ``processes`` that train one model on the JAX backend.
+
+    Call it before anything else touches JAX, then ``all_gpus``. ``coordinator`` is ``host:port`` of process 0. It
+    returns when all have come. On CPUs they talk through gloo.
+
+    Raises:
+        UserError: the backend is not JAX, the numbers do not fit, or the others did not come.
+
+    """
+    import keras
+
+    if keras.config.backend() != "jax":
+        message = "Several processes train one model on the JAX backend only: set KERAS_BACKEND=jax in each of them."
+        raise UserError(message)
+    if not 0 <= process < processes:
+        message = f"process={process}: the processes are numbered from 0 to {processes - 1}."
+        raise UserError(message)
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as error:
+        message = (
+            f"{coordinator}: process {process} of {processes} could not join ({str(error).splitlines()[0][:120]}). "
+            "Start all of them, with the same address, before anything else uses JAX."
+        )
+        raise UserError(message) from error
+
+
+@contextlib.contextmanager
+def all_gpus(devices: Sequence[str] = ()) -> Iterator[int]:
+    """Context in which a model that is built, compiled and trained shares each batch among all visible GPUs.
+
+    It yields the number of devices, over all processes; with one it changes nothing. TensorFlow mirrors the weights
+    (``MirroredStrategy``), JAX shards the batch (``DataParallel``); the gradient is that of the global batch on both.
+    BatchNormalization sees the whole batch on JAX, each device's share of it on TensorFlow.
+
+    Args:
+        devices: names such as ``CPU:0`` (TensorFlow) or ``cpu:0`` (JAX) to use in place of the visible GPUs.
+
+    """
+    import keras
+
+    if keras.config.backend() == "jax":
+        names = list(devices) or _jax_devices()
+        if len(names) > 1:
+            parallel = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+            with parallel.scope():
+                yield len(names)
+            return
+    else:
+        import tensorflow as tf
+
+        names = list(devices) or [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+        if len(names) > 1:
+            with tf.distribute.MirroredStrategy(names).scope():
+                yield len(names)
+            return
+    yield 1
+
+
+def _jax_devices() -> list[str]:
+    """All GPUs; without any, the CPUs of several processes, else none."""
+    import jax
+    import keras
+
+    if jax.default_backend() == "cpu" and jax.process_count() == 1:
+        return []
+    return list(keras.distribution.list_devices(jax.default_backend()))
+
+
+def check_shares(batch_size: int, devices: int) -> None:
+    """UserError when a batch cannot be shared equally: the mean over devices would not be the mean over the batch."""
+    if batch_size % devices:
+        fitting = batch_size // devices * devices or devices
+        message = f"recipe.batch_size={batch_size}: not a multiple of the {devices} devices. Take {fitting}."
+        raise UserError(message)
+
+
+def fed(batches: Callable[[], Generator[Batch, None, None]]) -> Any:
+    """What ``fit`` takes, from a function that begins the batches anew: a generator, or what mirroring needs.
+
+    Keras looks at the data before it trains on mirrored devices. From a plain generator it takes batches that the
+    training then never sees, so there it gets a ``tf.data.Dataset`` that can begin again.
+    """
+    if not _mirrors():
+        return batches()
+    import tensorflow as tf
+
+    peeked = batches()
+    first = next(peeked)
+    peeked.close()
+    signature = tuple(tf.TensorSpec(array.shape, array.dtype) for array in first)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
+
+
+def steps_at_once(asked: int) -> int:
+    """``steps_per_execution`` for ``compile``: 1 where weights are mirrored, Keras fails there with more (#19246)."""
+    return 1 if _mirrors() else asked
+
+
+def predicted(network: Any, block: np.ndarray) -> np.ndarray:
+    """Answers (n, ...) of ``network`` to ``block`` (n, ...), in every process, whatever shares the training.
+
+    With several processes all must call it together, with the same block.
+    """
+    # each mirrored device answers the whole block, and Keras puts their answers one after the other
+    return np.asarray(network.predict_on_batch(block))[: len(block)]
+
+
+def _mirrors() -> bool:
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return bool(tf.distribute.has_strategy())

@@ -1,0 +1,64 @@
+"""One training on two devices of a machine: the losses of one device with the same batches."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferlab.errors import UserError
+from ferlab.training.distribution import all_gpus, check_shares, fed, join_processes, steps_at_once
+
+SCRIPT = Path(__file__).with_name("small_training.py")
+
+
+def run_small_training(**options):
+    """Logical devices are fixed when TensorFlow starts, so each training has a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(options)],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("options", [{"use_ema": True}, {"rho": 0.5}], ids=["sgd", "sharpness"])
+def test_two_mirrored_devices_take_the_steps_of_one(options):
+    alone = run_small_training(cpus=2, devices=["CPU:0"], **options)
+    both = run_small_training(cpus=2, devices=["CPU:0", "CPU:1"], **options)
+    assert (alone["devices"], both["devices"]) == (1, 2)
+    for name in ("loss", "accuracy", "answers"):
+        np.testing.assert_allclose(both[name], alone[name], atol=1e-4)
+    for mine, wanted in zip(both["weights"], alone["weights"], strict=True):
+        np.testing.assert_allclose(mine, wanted, atol=1e-4)
+    assert np.ptp(alone["loss"]) > 0.01
+    if "use_ema" in options:
+        for mine, wanted in zip(both["averages"], alone["averages"], strict=True):
+            np.testing.assert_allclose(mine, wanted, atol=1e-4)
+
+
+def test_without_gpus_nothing_changes(tf):
+    def batches():
+        yield np.zeros(2), np.ones(2)
+
+    with all_gpus() as devices:
+        assert devices == 1
+        assert not tf.distribute.has_strategy()
+        assert steps_at_once(16) == 16
+        assert next(fed(batches))[1].tolist() == [1, 1]
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused():
+    check_shares(128, 2)
+    with pytest.raises(UserError, match=r"batch_size=130: .* 4 devices. Take 128"):
+        check_shares(130, 4)
+    with pytest.raises(UserError, match="Take 8"):
+        check_shares(4, 8)
+
+
+def test_only_jax_joins_processes(tf):
+    with pytest.raises(UserError, match="KERAS_BACKEND=jax"):
+        join_processes("127.0.0.1:1", 2, 0)
