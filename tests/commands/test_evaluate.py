@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -57,8 +58,8 @@ class Place:
     model: Any
     printed: io.StringIO
 
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
-        return run(EvaluateConfig(None, self.run_id, split, Evaluation(100, 0), COMPUTE), self.context)
+    def evaluate(self, split: str = "test", tta: str = "none") -> dict[str, Any]:
+        return run(EvaluateConfig(None, self.run_id, split, Evaluation(100, 0, tta), COMPUTE), self.context)
 
     def openings(self) -> str | None:
         return find_run(self.run_id).tags.get(OPENINGS)
@@ -164,3 +165,58 @@ def test_an_opening_that_finds_damage_counts_too(place: Any, with_twins: Prepare
         here.evaluate()
     assert here.openings() == "1"
     here.evaluate("validation")
+
+
+def augmented_answers(place: Place) -> np.ndarray:
+    """Whether the model is right (n,) by the mean log probability of the image and its mirror."""
+    samples = list(read_samples(place.prepared.folder, place.prepared.manifest, "test", Opening("", 0)))
+    images = np.stack([sample.pixels for sample in samples])
+    both = [place.model.predict(view, verbose=0) for view in (images, images[:, :, ::-1])]
+    return np.log(both).mean(axis=0).argmax(axis=1) == [sample.label for sample in samples]
+
+
+def test_augmented_scores_stand_beside_the_plain_ones_after_one_opening(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    result = here.evaluate(tta="flip")
+    right, _ = answers(here, "test")
+    augmented = augmented_answers(here)
+    assert here.openings() == "1"
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert (result["tta"]["name"], result["tta"]["n_views"]) == ("flip", 2)
+    assert result["tta"]["metrics"]["accuracy"]["value"] == pytest.approx(augmented.mean())
+    assert set(result["tta"]["metrics"]) == set(result["metrics"])
+    recorded = find_run(result["run_id"])
+    assert recorded.metrics["test_accuracy"] == pytest.approx(right.mean())
+    assert recorded.metrics["test_tta_accuracy"] == pytest.approx(augmented.mean())
+    assert find_run(here.run_id).metrics["test_accuracy"] == pytest.approx(right.mean())
+
+
+def test_augmented_predictions_have_a_file_of_their_own_that_says_so(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    recorded = find_run(here.evaluate(tta="flip")["run_id"])
+    files = [recorded.artifact(f"predictions/{name}.parquet") for name in ("test", "test_tta")]
+    assert [pq.read_schema(file).metadata.get(b"ferlab.tta") for file in files] == [None, b"flip"]
+    plain, augmented = (Predictions.load(file) for file in files)
+    assert plain.ids == augmented.ids
+    np.testing.assert_array_equal(plain.predicted == plain.labels, answers(here, "test")[0])
+    np.testing.assert_array_equal(augmented.predicted == augmented.labels, augmented_answers(here))
+    assert np.abs(plain.probabilities - augmented.probabilities).max() > 1e-4
+
+
+def test_a_person_reads_which_score_is_augmented(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    report = Path(here.evaluate(tta="ten_crop")["report"]).read_text(encoding="utf-8")
+    assert "with test-time augmentation (ten_crop, 10 views): " in here.printed.getvalue()
+    assert "With test-time augmentation (ten_crop)" in report
+    assert "10 views" in report
+
+
+def test_without_augmentation_nothing_speaks_of_it(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    result = here.evaluate()
+    recorded = find_run(result["run_id"])
+    assert "tta" not in result
+    assert not [name for name in recorded.metrics if "tta" in name]
+    assert "augmentation" not in here.printed.getvalue() + Path(result["report"]).read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="test_tta"):
+        recorded.artifact("predictions/test_tta.parquet")

@@ -79,6 +79,27 @@ def test_curves_show_both_splits_the_phases_and_the_chosen_epoch() -> None:
     assert is_drawable(figure)
 
 
+def test_names_of_short_phases_do_not_cover_each_other_and_lines_mark_where_they_begin() -> None:
+    phases = ["head"] * 2 + ["whole network"] * 3 + ["fine"] * 50
+    history = [
+        {"epoch": i, "phase": phase, "accuracy": 0.5, "val_accuracy": 0.4, "loss": 1.0, "val_loss": 2.0}
+        for i, phase in enumerate(phases, start=1)
+    ]
+    figure = curves_figure(history, 7, "run")
+    assert is_drawable(figure)
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert [text.get_text() for text in axes.texts] == ["head", "whole network", "fine"]
+        assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+        assert [line.get_xdata()[0] for line in axes.get_lines()[3:]] == [2.5, 5.5]
+
+
+def test_a_single_phase_is_not_marked() -> None:
+    row = {"phase": "all", "accuracy": 0.1, "val_accuracy": 0.1, "loss": 2.0, "val_loss": 2.0}
+    figure = curves_figure([row | {"epoch": i} for i in (1, 2)], 1, "run")
+    assert [list(axes.texts) for axes in figure.axes] == [[], []]
+
+
 def test_curves_of_a_single_epoch_can_be_drawn() -> None:
     row = {"epoch": 1, "phase": "all", "accuracy": 0.1, "val_accuracy": 0.1, "loss": 2.0, "val_loss": 2.0}
     assert is_drawable(curves_figure([row], 1, "run"))

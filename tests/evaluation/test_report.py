@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from ferlab.evaluation.figures import confusion_figure, ranking_figure
 from ferlab.evaluation.metrics import score
-from ferlab.evaluation.report import Report, ReportedRun, render
+from ferlab.evaluation.report import AugmentedScores, Report, ReportedRun, render
 from ferlab.predictions import Predictions
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -115,6 +116,24 @@ def test_headline_figures_stand_there_with_intervals(report: Report, page: Page)
 def test_best_run_stands_first(report: Report, page: Page) -> None:
     ranking = page.text.split("Runs side by side", 2)[2].split("By category")[0]
     assert ranking.index("ensemble") < ranking.index("seq1")
+
+
+def test_augmented_scores_stand_below_the_plain_ones_under_their_name(report: Report) -> None:
+    better = reported("x", 2, 0.9).scores
+    page = Page(render(replace(report, augmented=AugmentedScores("shifts", 10, better))))
+    assert page.open == []
+    section = page.text.split("With test-time augmentation (shifts)")[1].split("Runs side by side")[0]
+    plain, augmented = section.split("1 (the result above)")[1].split("10 views")
+    for name, estimate in report.subject.scores.estimates.items():
+        assert f"{100 * estimate.value:.1f}" in plain
+        assert f"{100 * better.estimates[name].value:.1f}" in augmented
+    cards = page.text.split("With test-time augmentation")[0]
+    assert f"{100 * report.subject.scores.estimates['accuracy'].value:.1f} %" in cards
+    assert f"{100 * better.estimates['accuracy'].value:.1f} %" not in cards
+
+
+def test_a_report_without_augmentation_does_not_speak_of_it(page: Page) -> None:
+    assert "augmentation" not in page.text
 
 
 def test_names_with_markup_are_shown_not_run(report: Report) -> None:

@@ -1,12 +1,15 @@
 """The registry's rows agree with their builders, configs and recipes."""
 
 from importlib import import_module
+from typing import Any
 
 import pytest
 import yaml
 
 from ferlab.config.files import options
 from ferlab.errors import UserError
+from ferlab.models.blocks import base_of
+from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CATALOG, CPU_BF16, GPU, PREPROCESSINGS, backbone
 
 
@@ -43,3 +46,31 @@ def test_row_points_at_what_is_there(name: str) -> None:
         import keras
 
         assert callable(getattr(keras.applications, row.application))
+
+
+def test_the_table_in_the_docs_lists_the_catalog(request: pytest.FixtureRequest) -> None:
+    for name, cells in documented(request).items():
+        row = CATALOG[name]
+        assert cells[1] == ("centre 40 px" if name == "vgg_small" else f"{row.default_px or 48} px")
+        assert cells[2] == row.preprocessing
+        assert cells[4] == ("yes" if row.pretrained else "–")
+        assert cells[5] == f"`{row.default_recipe}`"
+    assert list(documented(request)) == list(CATALOG)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if CATALOG[name].pretrained else name for name in CATALOG]
+)
+def test_parameters_in_the_docs_are_those_of_the_network(tf: Any, request: pytest.FixtureRequest, name: str) -> None:
+    row = CATALOG[name]
+    spec = ModelSpec(name, ("one", "two"), 48, 1, row.default_px, "none", False, 0.3, 1.0)
+    assert documented(request)[name][3] == f"{base_of(build_model(spec).model).count_params():,}"
+
+
+def documented(request: pytest.FixtureRequest) -> dict[str, list[str]]:
+    """Cells of the table in docs/backbones.md by backbone."""
+    text = (request.config.rootpath / "docs" / "backbones.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    return {cells[0].strip("`"): cells for cells in rows}

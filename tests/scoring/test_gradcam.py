@@ -130,10 +130,11 @@ def test_both_halves_together_are_the_network(tf: Any, which: str) -> None:
     assert maps.max() == 1
 
 
-def test_the_model_is_left_as_it_was_and_a_loaded_one_gives_the_same_map(tf: Any, tmp_path: Any) -> None:
+@pytest.mark.parametrize("which", ["seq1", "residual sums"])
+def test_the_model_is_left_as_it_was_and_a_loaded_one_gives_the_same_map(tf: Any, tmp_path: Any, which: str) -> None:
     import keras
 
-    model = network("seq1", 1, 32, 0.25)
+    model = network(*NETWORKS[which])
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), dtype=np.uint8)
     model.save(tmp_path / "model.keras")
     before = [weight.copy() for weight in model.get_weights()]
@@ -160,6 +161,17 @@ def test_mixed_precision_gives_nearly_the_same_map(tf: Any) -> None:
     first, second = (class_activation(model, images, classes) for model in (exact, mixed))
     assert second.dtype == np.float32
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
+
+
+def test_a_base_without_a_feature_map_is_refused(tf: Any) -> None:
+    import keras
+
+    image = keras.Input((8, 8, 1), dtype="uint8")
+    base = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)], name="base")
+    x = keras.layers.Dropout(0.1)(base(keras.layers.Rescaling(1 / 255)(image)))
+    model = keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(2, name="logits")(x)))
+    with pytest.raises(UserError, match="layer base: Grad-CAM needs a feature map"):
+        class_activation(model, np.zeros((1, 8, 8, 1), np.uint8), np.array([0]))
 
 
 def test_an_ensemble_is_refused_by_name(tf: Any) -> None:

@@ -14,7 +14,8 @@ from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
 from ferlab.scoring import predict
-from ferlab.scoring.predict import predict_split
+from ferlab.scoring.predict import predict_split, predict_split_with_views
+from ferlab.scoring.views import PLAIN, combine_views, views_of
 from ferlab.sealed import Opening, SealedSplitError
 
 OPENING = Opening("run", 1)
@@ -125,3 +126,36 @@ def test_predictions_say_which_samples_are_twins(model: Any, prepared: Prepared,
     assert found.twins.dtype == bool
     assert found.twins.sum() == prepared.manifest.twins[split] == 0
     assert len(found.twins) == len(found)
+
+
+def test_views_are_combined_and_the_plain_predictions_stay_the_same_bytes(model: Any, prepared: Prepared) -> None:
+    views = views_of("ten_crop", 1 / 12, 48)
+    place = (prepared.folder, prepared.manifest, "test", "run")
+    plain, combined = predict_split_with_views(model, *place, views, OPENING)
+    np.testing.assert_array_equal(plain.probabilities, predict_split(model, *place, OPENING).probabilities)
+    images = np.stack([sample.pixels for sample in read_samples(prepared.folder, prepared.manifest, "test", OPENING)])
+    expected = combine_views(np.stack([model.predict(view.of(images), verbose=0) for view in views]))
+    np.testing.assert_allclose(combined.probabilities, expected, atol=1e-5)
+    assert np.abs(plain.probabilities - combined.probabilities).max() > 1e-4
+    assert (combined.ids, combined.split, combined.run_id) == (plain.ids, "test", "run")
+    np.testing.assert_array_equal(combined.labels, plain.labels)
+    np.testing.assert_array_equal(combined.twins, plain.twins)
+
+
+def test_views_do_not_open_the_test_split(model: Any, prepared: Prepared) -> None:
+    with pytest.raises(SealedSplitError):
+        predict_split_with_views(model, prepared.folder, prepared.manifest, "test", "run", (PLAIN,))
+
+
+def test_a_model_with_valence_and_arousal_is_scored_by_its_classes(tf: Any, prepared: Prepared) -> None:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    names = tuple(f"class{i}" for i in range(7))
+    spec = ModelSpec("seq1", names, 48, 1, 32, "none", False, 0.0, 0.25, affect=True)
+    model = build_model(spec).model
+    found = predict_split(model, prepared.folder, prepared.manifest, "validation", "run")
+    images = np.stack([sample.pixels for sample in read_samples(prepared.folder, prepared.manifest, "validation")])
+    expected = model.predict(images, verbose=0)["probabilities"]
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert np.ptp(found.probabilities, axis=0).max() > 1e-4

@@ -1,7 +1,8 @@
-"""A prepared data set with annotators' votes."""
+"""A prepared data set with annotators' votes; a network small enough to be trained in every test."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,33 @@ def prepared_ferplus(
     """The 320 voted faces prepared under protocol official for ``multi_target``. Do not write into its folder."""
     request = make_request(ferplus_folder, "ferplus", protocol="official", targets="multi_target")
     return run_prepare(request, ferplus_folder.parent / "prepared")
+
+
+@pytest.fixture
+def make_network(tf: Any) -> Callable[..., Any]:
+    """``make_network(seed=0, dropout=0.0, dtype="uint8")``: 48 px gray images to 7 classes.
+
+    Its parts are named as in every built model; the base has two blocks, each with BatchNormalization.
+    """
+    import keras
+    from keras import layers
+
+    def make(seed: int = 0, dropout: float = 0.0, dtype: str = "uint8") -> Any:
+        keras.utils.set_random_seed(seed)
+        base = keras.Sequential(
+            [
+                keras.Input((48, 48, 1)),
+                layers.AveragePooling2D(6),
+                layers.Conv2D(4, 3, activation="relu", name="block1_conv"),
+                layers.BatchNormalization(momentum=0.5, name="block1_bn"),
+                layers.Flatten(),
+                layers.Dense(8, activation="relu", name="block2_dense"),
+                layers.BatchNormalization(momentum=0.5, name="block2_bn"),
+            ],
+            name="base",
+        )
+        image = keras.Input((48, 48, 1), dtype=dtype, name="image")
+        x = layers.Dropout(dropout, name="dropout")(base(layers.Rescaling(1 / 127.5, -1)(image)))
+        return keras.Model(image, layers.Softmax(name="probabilities")(layers.Dense(7, name="logits")(x)))
+
+    return make

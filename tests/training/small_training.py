@@ -45,6 +45,7 @@ def trained(devices=(), rho=0.0, rows=slice(None), batch_norm=False, use_ema=Fal
 
     averages = []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: averages.append(averaged_weights(trainee)))
+    keras.utils.set_random_seed(0)
     with all_gpus(devices) as count:
         check_shares(BATCH, count)
         model = network(keras, batch_norm)

@@ -77,14 +77,14 @@ def test_weight_decay_shrinks_kernels_and_spares_biases_and_normalisation(kind: 
         np.testing.assert_allclose(weight.numpy(), expected, atol=1e-6, err_msg=weight.path)
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("sgd", 0.5), ("adam", 0.05), ("adamw", 0.05)])
+@pytest.mark.parametrize(("kind", "rate"), [("sgd", 0.5), ("adam", 0.1), ("adamw", 0.1)])
 def test_every_optimizer_finds_the_minimum_of_a_bowl(kind: str, rate: float) -> None:
     import keras
 
     place = keras.Variable(np.array([3.0, -2.0], np.float32))
-    made = optimizer(replace(PHASE, optimizer=kind, learning_rate=rate, warmup=0.1), 400)
+    made = optimizer(replace(PHASE, optimizer=kind, learning_rate=rate, warmup=0.1), 200)
     made.build([place])
-    for _ in range(400):
+    for _ in range(200):
         made.apply([0.2 * place.numpy()])
     np.testing.assert_allclose(place.numpy(), 0, atol=0.02)
 
@@ -176,11 +176,3 @@ def test_of_equal_accuracies_the_lower_loss_is_better() -> None:
     assert found == [True, True, False, False]
     assert (progress.best_epoch, progress.waited, progress.best_loss) == (2, 2, 0.9)
     assert not progress.phase_done
-
-
-def test_a_network_without_answers_is_never_the_best() -> None:
-    phase = Phase("all", 9, 1.0)
-    spec, progress = FitSpec(Recipe("r", phases=[phase]), Augment("none"), 0, True), Progress()
-    advance(progress, phase, {"val_accuracy": 0.2, "val_loss": 1.0}, spec)
-    assert not advance(progress, phase, {"val_accuracy": 0.2, "val_loss": float("nan")}, spec)
-    assert not advance(progress, phase, {"val_accuracy": 0.3, "val_loss": float("nan")}, spec)

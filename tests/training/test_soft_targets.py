@@ -11,27 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ferlab.config.schema import Augment, Phase, Recipe
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.preparation.prepare import Prepared
-from ferlab.training.augmentation import AugmentSpec
 from ferlab.training.checkpoint import Checkpoints
-from ferlab.training.fit import EpochRow, FitSpec, fit
-from ferlab.training.inputs import Batches, BatchSpec
+from ferlab.training.fit import EpochRow, Watch, fit
+from ferlab.training.inputs import BatchSpec, TrainingData, training_data
 from ferlab.training.losses import loss_of
-from ferlab.training.optimization import PhaseSpec
+from ferlab.training.phases import FitSpec
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = (*EMOTIONS, "unknown", "NF")
 SPEC = BatchSpec(batch_size=20, seed=3, balance="none", class_weights=(1.0,) * 8, max_steps=0, memory_bytes=1e9)
 MODES = {"memory": 1e9, "shards": 0}
-SOFT = FitSpec(
-    phases=(PhaseSpec("all", 2, 1e-3, "adam", "constant", 0.0, 0.0, 1.0),),
-    augment=AugmentSpec(flip=False, rotation_deg=0, shift=0, zoom=0, brightness=0, contrast=0),
-    label_smoothing=0.1,
-    patience=0,
-    max_epochs=0,
-    train_all=True,
-)
+PHASE = Phase("all", 2, 1e-3, optimizer="adam", schedule="constant")
+SOFT = FitSpec(Recipe("soft", phases=[PHASE], label_smoothing=0.1), Augment("none"), max_epochs=0, train_all=True)
 
 Voted = dict[str, dict[bytes, np.ndarray]]
 
@@ -55,16 +49,21 @@ def memory_bytes(request: pytest.FixtureRequest) -> float:
     return request.param
 
 
-def batches_of(prepared: Prepared, targets: str, memory_bytes: float = 1e9, **changes: Any) -> Batches:
+def unchanged(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return images, targets
+
+
+def data_of(prepared: Prepared, targets: str, memory_bytes: float = 1e9, **changes: Any) -> TrainingData:
     manifest = replace(prepared.manifest, targets=targets)
-    return Batches(prepared.folder, manifest, replace(SPEC, memory_bytes=memory_bytes, **changes))
+    return training_data(prepared.folder, manifest, replace(SPEC, memory_bytes=memory_bytes, **changes))
 
 
-def shown(batches: Batches, first: int, last: int) -> list[tuple[bytes, np.ndarray]]:
+def shown(data: TrainingData, first: int, last: int) -> list[tuple[bytes, np.ndarray]]:
     """Image and target of every sample of those epochs, in order."""
-    data = batches.training(first, last, lambda images, seed: images)
-    pairs = [zip(images.numpy(), targets.numpy(), strict=True) for images, targets, *_ in data]
-    return [(image.tobytes(), target) for batch in pairs for image, target in batch]
+    batches = [batch for epoch in range(first, last) for batch in data.train.epoch(epoch, unchanged)]
+    return [
+        (image.tobytes(), target) for images, targets in batches for image, target in zip(images, targets, strict=True)
+    ]
 
 
 def shares(votes: np.ndarray) -> np.ndarray:
@@ -102,9 +101,9 @@ def test_the_manifest_says_what_is_trained_on(prepared_ferplus: Prepared, voted:
     ("targets", "expected"), [("cross_entropy", shares), ("multi_target", accepted), ("majority", one_hot)]
 )
 def test_training_targets_follow_from_the_votes(
-    tf: Any, prepared_ferplus: Prepared, voted: Voted, memory_bytes: float, targets: str, expected: Any
+    prepared_ferplus: Prepared, voted: Voted, memory_bytes: float, targets: str, expected: Any
 ) -> None:
-    epoch = shown(batches_of(prepared_ferplus, targets, memory_bytes), 0, 1)
+    epoch = shown(data_of(prepared_ferplus, targets, memory_bytes), 0, 1)
     assert len(epoch) > 200
     for image, target in epoch:
         assert target.dtype == np.float32
@@ -112,11 +111,11 @@ def test_training_targets_follow_from_the_votes(
 
 
 def test_drawn_labels_occur_as_often_as_their_votes(
-    tf: Any, prepared_ferplus: Prepared, voted: Voted, memory_bytes: float
+    prepared_ferplus: Prepared, voted: Voted, memory_bytes: float
 ) -> None:
     """Within four standard errors, class by class over all samples; nobody gets a label without a vote."""
     epochs = 30
-    drawn = shown(batches_of(prepared_ferplus, "probability", memory_bytes), 0, epochs)
+    drawn = shown(data_of(prepared_ferplus, "probability", memory_bytes), 0, epochs)
     expected, variance, found = np.zeros(8), np.zeros(8), np.zeros(8)
     for image, target in drawn:
         chances = shares(voted["Training"][image])
@@ -130,10 +129,10 @@ def test_drawn_labels_occur_as_often_as_their_votes(
 
 
 def test_labels_of_doubtful_faces_are_drawn_anew_in_every_epoch(
-    tf: Any, prepared_ferplus: Prepared, voted: Voted, memory_bytes: float
+    prepared_ferplus: Prepared, voted: Voted, memory_bytes: float
 ) -> None:
     by_image = defaultdict(list)
-    for image, target in shown(batches_of(prepared_ferplus, "probability", memory_bytes), 0, 12):
+    for image, target in shown(data_of(prepared_ferplus, "probability", memory_bytes), 0, 12):
         by_image[image].append(int(target.argmax()))
     doubtful = [image for image, votes in voted["Training"].items() if shares(votes).max() <= 0.7]
     agreed = [image for image, votes in voted["Training"].items() if shares(votes).max() == 1]
@@ -141,10 +140,10 @@ def test_labels_of_doubtful_faces_are_drawn_anew_in_every_epoch(
     assert all(len(set(by_image[image])) == 1 for image in agreed)
 
 
-def test_seed_and_epoch_decide_the_labels_drawn(tf: Any, prepared_ferplus: Prepared, memory_bytes: float) -> None:
+def test_seed_and_epoch_decide_the_labels_drawn(prepared_ferplus: Prepared, memory_bytes: float) -> None:
     def labels(first: int, last: int, seed: int) -> list[tuple[bytes, int]]:
-        batches = batches_of(prepared_ferplus, "probability", memory_bytes, seed=seed)
-        return [(image, int(target.argmax())) for image, target in shown(batches, first, last)]
+        data = data_of(prepared_ferplus, "probability", memory_bytes, seed=seed)
+        return [(image, int(target.argmax())) for image, target in shown(data, first, last)]
 
     whole = labels(0, 3, seed=3)
     assert labels(0, 3, seed=3) == whole
@@ -153,23 +152,32 @@ def test_seed_and_epoch_decide_the_labels_drawn(tf: Any, prepared_ferplus: Prepa
 
 
 @pytest.mark.parametrize("targets", ["majority", "probability", "cross_entropy", "multi_target"])
-def test_validation_targets_are_always_the_plurality(
-    tf: Any, prepared_ferplus: Prepared, voted: Voted, memory_bytes: float, targets: str
+def test_validation_labels_are_always_the_plurality(
+    prepared_ferplus: Prepared, voted: Voted, memory_bytes: float, targets: str
 ) -> None:
-    seen = 0
-    for images, wanted in batches_of(prepared_ferplus, targets, memory_bytes).validation():
-        for image, target in zip(images.numpy(), wanted.numpy(), strict=True):
-            np.testing.assert_array_equal(target, one_hot(voted["PublicTest"][image.tobytes()]))
-            seen += 1
-    assert seen == len(voted["PublicTest"])
+    validation = data_of(prepared_ferplus, targets, memory_bytes).validation
+    images = np.concatenate(list(validation.batches()))
+    assert len(images) == len(voted["PublicTest"])
+    assert validation.labels.tolist() == [voted["PublicTest"][image.tobytes()].argmax() for image in images]
 
 
-def test_class_weights_go_by_the_label_whatever_is_drawn(tf: Any, prepared_ferplus: Prepared, voted: Voted) -> None:
+def test_class_weights_go_by_the_label_whatever_is_drawn(prepared_ferplus: Prepared, voted: Voted) -> None:
     weights = tuple(0.5 + 0.25 * i for i in range(8))
-    batches = batches_of(prepared_ferplus, "probability", balance="weights", class_weights=weights)
-    for images, _, sample_weights in batches.training(0, 1, lambda images, seed: images):
-        labels = [voted["Training"][image.tobytes()].argmax() for image in images.numpy()]
+    data = data_of(prepared_ferplus, "probability", balance="weights", class_weights=weights)
+    for images, _, sample_weights in data.train.epoch(0, unchanged):
+        labels = [voted["Training"][image.tobytes()].argmax() for image in images]
         np.testing.assert_array_equal(sample_weights, np.float32(weights)[labels])
+
+
+def test_blocks_bring_the_votes_of_every_sample(prepared_ferplus: Prepared, voted: Voted, memory_bytes: float) -> None:
+    data = data_of(prepared_ferplus, "multi_target", memory_bytes)
+    assert data.votes_width == len(EMOTIONS)
+    rows = [row for block in data.train.blocks() for row in zip(*block, strict=True)]
+    assert len(rows) == len(voted["Training"])
+    for image, label, votes in rows:
+        expected = voted["Training"][image.tobytes()][: len(EMOTIONS)]
+        np.testing.assert_array_equal(votes, expected)
+        assert label == expected.argmax()
 
 
 def network(seed: int = 0) -> Any:
@@ -183,15 +191,14 @@ def network(seed: int = 0) -> Any:
 def test_the_loss_of_multi_target_is_that_of_the_best_accepted_answer(
     tf: Any, prepared_ferplus: Prepared, voted: Voted
 ) -> None:
-    batches = batches_of(prepared_ferplus, "multi_target")
-    images, valid = next(iter(batches.training(0, 1, lambda images, seed: images)))
+    images, valid = next(data_of(prepared_ferplus, "multi_target").train.epoch(0, unchanged))
     model = network()
-    model.compile(loss=loss_of("multi_target", 0.1), jit_compile=False)
+    model.compile(loss=loss_of("multi_target", SOFT.recipe), jit_compile=False)
     found = model.test_on_batch(images, valid, return_dict=True)["loss"]
     probabilities = np.asarray(model(images, training=False), np.float64)
     expected = [
         -np.log(max(p for p, valid in zip(row, accepted(voted["Training"][image.tobytes()]), strict=True) if valid))
-        for image, row in zip(images.numpy(), probabilities, strict=True)
+        for image, row in zip(images, probabilities, strict=True)
     ]
     assert found == pytest.approx(np.mean(expected), rel=1e-5)
 
@@ -204,8 +211,8 @@ def trained(prepared: Prepared, folder: Path, stop_after: int = 0) -> tuple[Any,
         if row.epoch == stop_after:
             raise KeyboardInterrupt
 
-    batches = batches_of(prepared, "multi_target", max_steps=3)
-    fit(model, batches, SOFT, Checkpoints(folder), on_epoch)
+    data = data_of(prepared, "multi_target", max_steps=3)
+    fit(model, data, SOFT, Checkpoints(folder), Watch(lambda *step: None, on_epoch))
     return model, rows
 
 
@@ -238,22 +245,23 @@ RESUME = """
 import sys
 from dataclasses import replace
 from pathlib import Path
+from ferlab.config.schema import Augment, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
-from ferlab.training.augmentation import AugmentSpec
 from ferlab.training.checkpoint import Checkpoints
-from ferlab.training.fit import FitSpec, fit
-from ferlab.training.inputs import Batches, BatchSpec
-from ferlab.training.optimization import PhaseSpec
+from ferlab.training.fit import Watch, fit
+from ferlab.training.inputs import BatchSpec, training_data
+from ferlab.training.phases import FitSpec
 
-data, checkpoints = Path(sys.argv[1]), Path(sys.argv[2])
-spec = FitSpec((PhaseSpec("all", 2, 1e-3, "adam", "constant", 0.0, 0.0, 1.0),),
-               AugmentSpec(False, 0, 0, 0, 0, 0), 0.1, 0, 0, True)
-manifest = replace(Manifest.load(data), targets="multi_target")
-batches = Batches(data, manifest, BatchSpec(20, 3, "none", (1.0,) * 8, 3, 1e9))
+folder, checkpoints = Path(sys.argv[1]), Path(sys.argv[2])
+phase = Phase("all", 2, 1e-3, optimizer="adam", schedule="constant")
+spec = FitSpec(Recipe("soft", phases=[phase], label_smoothing=0.1), Augment("none"), 0, True)
+manifest = replace(Manifest.load(folder), targets="multi_target")
+data = training_data(folder, manifest, BatchSpec(20, 3, "none", (1.0,) * 8, 3, 1e9))
 names = tuple(f"class{i}" for i in range(8))
 model = build_model(ModelSpec("seq1", names, 48, 1, 32, "none", False, 0.2, 0.25)).model
-progress = fit(model, batches, spec, Checkpoints(checkpoints), lambda row: None, resume=True)
+watch = Watch(lambda *step: None, lambda row: None)
+progress = fit(model, data, spec, Checkpoints(checkpoints), watch, resume=True)
 print([row["epoch"] for row in progress.history])
 """
 

@@ -205,6 +205,7 @@ def _model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelS
         size_px=manifest.size_px,
         channels=manifest.channels,
         crop_px=config.backbone.crop_px,
+        affect=config.recipe.affect > 0,
         working_px=config.backbone.working_px,
         weights=weights,
         weights_required=config.backbone.weights_required and weights != NO_WEIGHTS,
@@ -223,6 +224,7 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
         class_weights=weights,
         max_steps=config.debug.max_steps,
         memory_bytes=config.compute.memory_gb * 1e9,
+        affect=config.recipe.affect > 0,
     )
 
 

@@ -153,6 +153,7 @@ class Recipe:
     equally often. ``patience`` 0 never stops a phase early. ``ema``: momentum of the weights' exponential moving
     average, 0 for none; ``swa``: epochs at the end of the last phase whose weights are averaged, 0 for none; averaged
     weights are those that are validated and kept. ``sharpness``: rho of sharpness-aware minimisation, 0 for none.
+    ``affect``: weight of the error of valence and arousal, which a second head then learns; 0 for none.
     """
 
     name: str = REQUIRED
@@ -167,6 +168,7 @@ class Recipe:
     ema: float = number(0.0, 0.99999, 0.0)
     swa: int = number(0, 10_000, 0)
     sharpness: float = number(0.0, 10.0, 0.0)
+    affect: float = number(0.0, 100.0, 0.0)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Samples of a prepared split, decoded, without TensorFlow: one by one, or as arrays."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from ferlab.sealed import Opening
 class StoredSample:
     """``pixels`` uint8 (size_px, size_px, channels); ``label`` is a position in the manifest's classes.
 
-    ``votes`` holds one number a class, or nothing; ``twin`` says whether the pixels also stand in train (or None).
+    ``votes`` holds one number a class, or nothing; ``twin`` says whether the pixels also stand in train (or None);
+    ``affect`` is valence and arousal in -1..1, NaN where they were not annotated.
     """
 
     id: str
@@ -27,19 +29,52 @@ class StoredSample:
     pixels: np.ndarray
     votes: tuple[int, ...]
     twin: bool | None
+    affect: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What is known of n samples.
+
+    ``labels`` int32 (n,); ``votes`` float32 (n, classes), or (n, 0) in data without votes; ``affect`` float32 (n, 2):
+    valence and arousal in -1..1, NaN where they were not annotated.
+    """
+
+    labels: np.ndarray
+    votes: np.ndarray
+    affect: np.ndarray
+
+    @classmethod
+    def room_for(cls, count: int, manifest: Manifest) -> "Annotations":
+        """Arrays for ``count`` samples, to be filled."""
+        votes = np.zeros((count, len(manifest.classes) if manifest.has_votes else 0), np.float32)
+        return cls(np.empty(count, np.int32), votes, np.empty((count, 2), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> "Annotations":
+        return Annotations(self.labels[rows], self.votes[rows], self.affect[rows])
+
+    def __setitem__(self, rows: Any, other: "Annotations | StoredSample") -> None:
+        if isinstance(other, StoredSample):
+            self.labels[rows], self.votes[rows], self.affect[rows] = other.label, other.votes, other.affect
+        else:
+            self.labels[rows], self.votes[rows], self.affect[rows] = other.labels, other.votes, other.affect
 
 
 @dataclass(frozen=True)
 class SplitArrays:
-    """``images`` uint8 (n, size_px, size_px, channels), ``labels`` int32 (n,), ``ids`` (n,).
-
-    ``votes`` float32 (n, classes), or (n, 0) in data without votes.
-    """
+    """``images`` uint8 (n, size_px, size_px, channels), their ``ids`` and ``annotations`` in the same order."""
 
     ids: tuple[str, ...]
     images: np.ndarray
-    labels: np.ndarray
-    votes: np.ndarray
+    annotations: Annotations
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Positions in the manifest's classes, int32 (n,)."""
+        return self.annotations.labels
 
 
 def read_samples(
@@ -91,7 +126,12 @@ def stored_sample(payload: bytes, manifest: Manifest) -> StoredSample:
         pixels=decode_record(row["image"], manifest.encoding, manifest.size_px, manifest.colour),
         votes=tuple(int(vote) for vote in row.get("votes", ())),
         twin=bool(row["twin"][0]) if "twin" in row else None,
+        affect=(_number(row, "valence"), _number(row, "arousal")),
     )
+
+
+def _number(row: dict[str, Any], name: str) -> float:
+    return float(row[name][0]) if name in row else math.nan
 
 
 def stored_label(payload: bytes) -> int:
@@ -113,12 +153,11 @@ def load_split(folder: Path, manifest: Manifest, split: str) -> SplitArrays:
     """All samples of the train or validation split in memory; errors as ``read_samples``."""
     total = sum(shard.samples for shard in manifest.split_shards(split))
     images = np.empty((total, manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
-    labels = np.empty(total, np.int32)
-    votes = np.zeros((total, len(manifest.classes) if manifest.has_votes else 0), np.float32)
+    annotations = Annotations.room_for(total, manifest)
     ids = []
     # one shard too long must not write past the end before its count is checked
     for position, sample in enumerate(read_samples(folder, manifest, split)):
         if position < total:
-            images[position], labels[position], votes[position] = sample.pixels, sample.label, sample.votes
+            images[position], annotations[position] = sample.pixels, sample
         ids.append(sample.id)
-    return SplitArrays(tuple(ids), images, labels, votes)
+    return SplitArrays(tuple(ids), images, annotations)

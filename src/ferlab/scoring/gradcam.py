@@ -72,25 +72,38 @@ def _halves(model: Any) -> tuple[Any, Any]:
         message = f"model {model.name}: Grad-CAM needs its layers {BASE} and {LOGITS}; it has {', '.join(names)}."
         raise UserError(message)
     position = names.index(BASE)
-    inner = model.operations[position]
-    base = keras.Model(inner.inputs[0], inner.outputs[0], name=BASE)
-    last = _last_feature_map(base)
+    base = _outputs_inside(model.operations[position])
+    start, last, end = base[0][1], _last_feature_map(base), base[-1][1]
     shown = model.operations[position - 1].output
-    body = keras.Model(model.input, keras.Model(base.input, last)(shown))
+    body = keras.Model(model.input, keras.Model(start, last)(shown))
     features = keras.Input(last.shape[1:], dtype=last.dtype)
-    pooled = keras.Model(last, base.output)(features)
+    pooled = keras.Model(last, end)(features)
     after = keras.Model(model.operations[position + 1].input, model.get_layer(LOGITS).output)
     return body, keras.Model(features, after(pooled))
 
 
-def _last_feature_map(base: Any) -> Any:
-    """The last tensor (n, h, w, k) of the base that is not a pooling's result."""
+def _outputs_inside(base: Any) -> list[tuple[Any, Any]]:
+    """Every operation of the base with its output, from its input to its features, all of one graph."""
+    import keras
+
+    if not isinstance(base, keras.Sequential):
+        # not base.layers: a sum of two tensors is an operation and no layer
+        return [(operation, operation.output) for operation in base.operations]
+    # layers of a loaded Sequential keep the outputs of graphs that are no longer its own: they are called anew
+    image = keras.Input(base.input_shape[1:])
+    found = [(None, image)]
+    for layer in base.layers:
+        found.append((layer, layer(found[-1][1])))
+    return found
+
+
+def _last_feature_map(base: list[tuple[Any, Any]]) -> Any:
+    """The last tensor (n, h, w, k) inside the base that is not a pooling's result."""
     import keras
 
     pooling = keras.layers.MaxPooling2D, keras.layers.AveragePooling2D
-    # not base.layers: a sum of two tensors is an operation and no layer
-    for operation in reversed(base.operations):
-        if not isinstance(operation, pooling) and len(getattr(operation.output, "shape", ())) == 4:
-            return operation.output
-    message = f"layer {base.name}: Grad-CAM needs a feature map with height and width; it has none."
+    for operation, output in reversed(base[1:]):
+        if not isinstance(operation, pooling) and len(getattr(output, "shape", ())) == 4:
+            return output
+    message = f"layer {BASE}: Grad-CAM needs a feature map with height and width inside it; there is none."
     raise UserError(message)

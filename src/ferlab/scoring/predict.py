@@ -15,6 +15,7 @@ from ferlab.records.load import StoredSample, read_samples
 from ferlab.scoring.views import PLAIN, View, combine_views
 from ferlab.sealed import Opening
 
+PROBABILITIES = "probabilities"
 BATCH = 256
 """Images a step: one fixed size, so that the arithmetic is the same for every split."""
 
@@ -77,7 +78,8 @@ def predict_split_with_views(
 
 def _require_fitting(model: Any, folder: Path, manifest: Manifest, run_id: str) -> None:
     expected = (manifest.size_px, manifest.size_px, manifest.channels)
-    given, classes = tuple(model.input_shape[1:]), _class_part(model.output_shape)[-1]
+    shapes = dict(zip(model.output_names, (output.shape for output in model.outputs), strict=True))
+    given, classes = tuple(model.input_shape[1:]), shapes.get(PROBABILITIES, model.outputs[0].shape)[-1]
     if given != expected or classes != len(manifest.classes):
         message = (
             f"run {run_id}: its model takes images {given} and gives {classes} classes; "
@@ -87,8 +89,8 @@ def _require_fitting(model: Any, folder: Path, manifest: Manifest, run_id: str) 
 
 
 def _class_part(outputs: Any) -> Any:
-    """What belongs to the classes among a model's outputs (or their shapes); one with valence and arousal has two."""
-    return outputs["probabilities"] if isinstance(outputs, dict) else outputs
+    """What belongs to the classes among a model's outputs; one with valence and arousal has two."""
+    return outputs[PROBABILITIES] if isinstance(outputs, dict) else outputs
 
 
 def _batches(samples: Iterator[StoredSample]) -> Iterator[list[StoredSample]]:

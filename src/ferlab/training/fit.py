@@ -1,7 +1,7 @@
 """``fit``: a model through its phases, checkpointed every epoch, resumable, best epoch by validation accuracy."""
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,10 +14,10 @@ from ferlab.training.averaging import Average, averaged_weights
 from ferlab.training.checkpoint import Checkpoints, Progress, Saved
 from ferlab.training.inputs import Batch, TrainingData
 from ferlab.training.losses import FINITE
+from ferlab.training.measures import measured, named
 from ferlab.training.optimization import epoch_rate
 from ferlab.training.phases import FitSpec, Stage, stage_of
 
-SMALLEST_PROBABILITY = 1e-7
 NOT_FINITE = "not-finite.npz"
 
 
@@ -78,7 +78,7 @@ class _PhaseRun:
         self, model: Any, data: TrainingData, stage: Stage, spec: FitSpec, progress: Progress, folder: Checkpoints
     ) -> None:
         self.model, self.stage, self.spec, self.progress, self.checkpoints = model, stage, spec, progress, folder
-        self.labels = data.validation.labels
+        self.known = data.validation.known
         self.phase = spec.recipe.phases[progress.phase]
         self.average = Average()
 
@@ -139,8 +139,8 @@ class _PhaseRun:
         shown = self._shown(weights)
         if shown is not weights:
             self.model.set_weights(shown)
-        metrics = {name: float(logs[name]) for name in ("loss", "accuracy")}
-        metrics |= measured(self.stage.network, self.stage.validation(), self.labels)
+        metrics = {"loss": float(logs["loss"]), "accuracy": named(logs, "accuracy")}
+        metrics |= measured(self.stage.network, self.stage.validation(), self.known)
         if shown is not weights:
             self.model.set_weights(weights)
         optimizer = self.stage.trainee.optimizer
@@ -187,7 +187,7 @@ def _between_steps(running: _PhaseRun, watch: Watch) -> Any:
             running.begin_epoch(epoch)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            running.check_finite(self.epoch, batch + 1, float(logs[FINITE]))
+            running.check_finite(self.epoch, batch + 1, named(logs, FINITE))
             watch.on_step(self.epoch + 1, batch + 1, running.stage.batches.steps_per_epoch)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -203,16 +203,6 @@ def _seed_layers(model: Any, seed: int, epoch: int) -> None:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign([(seed * 1009 + position) % 2**32, epoch << 20])
-
-
-def measured(network: Any, inputs: Iterable[np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """Accuracy and mean negative log-likelihood of labels int (n,), as ``val_accuracy`` and ``val_loss``."""
-    answers = np.concatenate([np.asarray(network.predict_on_batch(block), np.float64) for block in inputs])
-    likelihood = np.maximum(answers[np.arange(len(labels)), labels], SMALLEST_PROBABILITY)
-    return {
-        "val_accuracy": float(np.mean(answers.argmax(axis=1) == labels)),
-        "val_loss": float(-np.log(likelihood).mean()),
-    }
 
 
 def advance(progress: Progress, phase: Phase, metrics: dict[str, float], spec: FitSpec) -> bool:

@@ -15,7 +15,15 @@ import numpy as np
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest, Shard
 from ferlab.parallel import in_order
-from ferlab.records.load import SplitArrays, load_split, read_payloads, split_bytes, stored_label, stored_sample
+from ferlab.records.load import (
+    Annotations,
+    SplitArrays,
+    load_split,
+    read_payloads,
+    split_bytes,
+    stored_label,
+    stored_sample,
+)
 from ferlab.samples import TRAIN, VALIDATION
 from ferlab.training.augmentation import Change
 from ferlab.training.order import grouped, grouped_steps, interleaved, repeated, shuffled, wanted_shows
@@ -29,8 +37,11 @@ ACCEPTED = 0.3
 BLOCK_SIZE = 256
 """Samples that a network answers at a time where nothing is learned."""
 
-Batch = tuple[np.ndarray, ...]
-"""Inputs, targets float32 (n, classes) and, when asked for, a weight of each sample float32 (n,)."""
+PROBABILITIES, AFFECT = "probabilities", "affect"
+"""Outputs of a model with a second head for valence and arousal, and the targets of each."""
+
+Batch = tuple[Any, ...]
+"""Inputs, targets float32 (n, classes) (with affect a dict of both) and, when asked for, a weight of each sample."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class BatchSpec:
 
     ``balance``: ``none``, ``weights`` (a weight in the loss for each class, from ``class_weights``) or ``sampling``
     (every class equally often). ``process`` of ``processes`` gets its share of every batch of ``batch_size`` images.
+    ``affect``: valence and arousal are learned, too.
     """
 
     batch_size: int
@@ -49,6 +61,7 @@ class BatchSpec:
     memory_bytes: float
     process: int = 0
     processes: int = 1
+    affect: bool = False
 
     @property
     def own_size(self) -> int:
@@ -67,37 +80,37 @@ class Targets:
         self.identity = np.eye(len(manifest.classes), dtype=np.float32)
         self.weights = np.asarray(spec.class_weights, np.float32)
 
-    def of(self, labels: np.ndarray, votes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Targets float32 (n, classes) of labels int (n,) and votes float32 (n, classes or 0)."""
+    def of(self, known: Annotations, rng: np.random.Generator) -> np.ndarray:
+        """Targets float32 (n, classes)."""
         if self.kind == "majority":
-            return self.identity[labels]
-        shares = votes / votes.sum(axis=1, keepdims=True)
+            return self.identity[known.labels]
+        shares = known.votes / known.votes.sum(axis=1, keepdims=True)
         if self.kind == "cross_entropy":
             return shares
         if self.kind == "probability":
-            drawn = (rng.random((len(labels), 1)) > shares.cumsum(axis=1)).sum(axis=1)
+            drawn = (rng.random((len(known), 1)) > shares.cumsum(axis=1)).sum(axis=1)
             return self.identity[np.minimum(drawn, len(self.identity) - 1)]
-        return np.maximum((shares >= ACCEPTED).astype(np.float32), self.identity[labels])
+        return np.maximum((shares >= ACCEPTED).astype(np.float32), self.identity[known.labels])
 
-    def batch(
-        self, inputs: np.ndarray, labels: np.ndarray, votes: np.ndarray, change: Change | None, rng: np.random.Generator
-    ) -> Batch:
-        """One batch, changed by ``change`` where it is given."""
-        targets = self.of(labels, votes, rng)
+    def batch(self, inputs: np.ndarray, known: Annotations, change: Change | None, rng: np.random.Generator) -> Batch:
+        """One batch, changed by ``change`` where it is given: valence and arousal mix as the classes do."""
+        targets: Any = self.of(known, rng)
+        if self.spec.affect:
+            targets = np.concatenate([targets, known.affect], axis=1)
         if change is not None:
             inputs, targets = change(inputs, targets, rng)
-        return (inputs, targets, self.weights[labels]) if self.spec.balance == "weights" else (inputs, targets)
+        if self.spec.affect:
+            targets = {PROBABILITIES: targets[:, :-2], AFFECT: targets[:, -2:]}
+        return (inputs, targets, self.weights[known.labels]) if self.spec.balance == "weights" else (inputs, targets)
 
 
 class MemoryBatches:
     """Batches of arrays in memory; ``copies`` are equally long arrays of inputs, epoch e takes number e modulo k."""
 
-    def __init__(
-        self, copies: Sequence[np.ndarray], labels: np.ndarray, votes: np.ndarray, manifest: Manifest, spec: BatchSpec
-    ) -> None:
-        self.copies, self.labels, self.votes = copies, labels, votes
+    def __init__(self, copies: Sequence[np.ndarray], known: Annotations, manifest: Manifest, spec: BatchSpec) -> None:
+        self.copies, self.known = copies, known
         self.manifest, self.spec, self.targets = manifest, spec, Targets(manifest, spec)
-        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(labels)], manifest, spec))
+        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(known)], manifest, spec))
 
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
         """The ``steps_per_epoch`` batches of an epoch."""
@@ -108,27 +121,28 @@ class MemoryBatches:
         def make(step: int) -> Batch:
             rows = order[step * self.spec.batch_size + first :][: self.spec.own_size]
             rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
-            return self.targets.batch(inputs[rows], self.labels[rows], self.votes[rows], change, rng)
+            return self.targets.batch(inputs[rows], self.known[rows], change, rng)
 
         return in_threads(make, ((step,) for step in range(self.steps_per_epoch)))
 
     @property
     def count(self) -> int:
         """Training samples in all."""
-        return len(self.labels)
+        return len(self.known)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Every sample once, in order: inputs, labels and votes of up to BLOCK_SIZE samples."""
+    def blocks(self) -> Iterator[tuple[np.ndarray, Annotations]]:
+        """Every sample once, in order: inputs of up to BLOCK_SIZE samples and what is known of them."""
         for first in range(0, self.count, BLOCK_SIZE):
             rows = slice(first, first + BLOCK_SIZE)
-            yield self.copies[0][rows], self.labels[rows], self.votes[rows]
+            yield self.copies[0][rows], self.known[rows]
 
     def _order(self, rng: np.random.Generator) -> np.ndarray:
         """Row numbers of an epoch, at least as many as its batches take."""
-        rows = np.arange(len(self.labels))
+        labels = self.known.labels
+        rows = np.arange(len(labels))
         if self.spec.balance == "sampling":
-            counts = np.bincount(self.labels, minlength=len(self.manifest.classes))
-            rows = np.repeat(rows, repeated(self.labels, wanted_shows(counts), rng))
+            counts = np.bincount(labels, minlength=len(self.manifest.classes))
+            rows = np.repeat(rows, repeated(labels, wanted_shows(counts), rng))
         return np.resize(rng.permutation(rows), max(len(rows), self.steps_per_epoch * self.spec.batch_size))
 
 
@@ -150,17 +164,15 @@ class ShardBatches:
             return self.targets.batch(*decoded(payloads, self.manifest), change, rng)
 
         groups = grouped(self._payloads(number), self.spec.own_size)
-        return in_threads(
-            make, ((step, group) for step, group in zip(range(self.steps_per_epoch), groups, strict=False))
-        )
+        return in_threads(make, zip(range(self.steps_per_epoch), groups, strict=False))
 
     @property
     def count(self) -> int:
         """Training samples that this process holds."""
         return sum(shard.samples for shard in self.shards)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Every sample of this process once, in the order of its shards: images, labels and votes, block by block."""
+    def blocks(self) -> Iterator[tuple[np.ndarray, Annotations]]:
+        """Every sample of this process once, in the order of its shards: images and what is known of them."""
         return blocks_of(self.folder, self.manifest, self.shards)
 
     def _payloads(self, epoch: int) -> Iterator[bytes]:
@@ -190,25 +202,29 @@ class ShardBatches:
 
 
 class Validation:
-    """The validation split in order: ``labels`` int (n,), and its images in blocks, from memory or from shards."""
+    """The validation split in order: what is ``known`` of it, and its images in blocks, from memory or from shards."""
 
     def __init__(self, folder: Path, manifest: Manifest, arrays: SplitArrays | None) -> None:
         self.folder, self.manifest, self.arrays = folder, manifest, arrays
-        self.labels = arrays.labels if arrays else self._stored_labels()
+        self.known = arrays.annotations if arrays else self._stored_annotations()
 
     def batches(self) -> Iterator[np.ndarray]:
         """Images uint8 (up to BLOCK_SIZE, s, s, c)."""
         if self.arrays:
-            for first in range(0, len(self.labels), BLOCK_SIZE):
+            for first in range(0, len(self.known), BLOCK_SIZE):
                 yield self.arrays.images[first : first + BLOCK_SIZE]
         else:
             shards = self.manifest.split_shards(VALIDATION)
-            yield from (images for images, _, _ in blocks_of(self.folder, self.manifest, shards))
+            yield from (images for images, _ in blocks_of(self.folder, self.manifest, shards))
 
-    def _stored_labels(self) -> np.ndarray:
+    def _stored_annotations(self) -> Annotations:
         shards = self.manifest.split_shards(VALIDATION)
-        payloads = (row for shard in shards for row in read_payloads(self.folder / shard.name, shard))
-        return np.array([stored_label(row) for row in payloads], np.int32)
+        known = Annotations.room_for(sum(shard.samples for shard in shards), self.manifest)
+        first = 0
+        for _, block in blocks_of(self.folder, self.manifest, shards):
+            known[first : first + len(block)] = block
+            first += len(block)
+        return known
 
 
 @dataclass(frozen=True)
@@ -219,23 +235,27 @@ class TrainingData:
     train: MemoryBatches | ShardBatches
     validation: Validation
 
-    @property
-    def votes_width(self) -> int:
-        """Columns of votes: one a class, or none."""
-        return len(self.manifest.classes) if self.manifest.has_votes else 0
-
 
 def training_data(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:
     """Both splits in memory when they take less than half of ``spec.memory_bytes``, else from shards.
 
     Raises:
-        UserError: the batch is larger than the training split, or a shard is missing or damaged.
+        UserError: the batch is larger than the training split, a shard is missing or damaged, or valence and arousal
+            are asked for and not there.
 
     """
+    data = _loaded(folder, manifest, spec)
+    if spec.affect and not np.isfinite(data.validation.known.affect).any():
+        message = f"recipe.affect: {manifest.protocol} has no valence and arousal. Set it to 0."
+        raise UserError(message)
+    return data
+
+
+def _loaded(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:
     if split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) > spec.memory_bytes / 2:
         return TrainingData(manifest, ShardBatches(folder, manifest, spec), Validation(folder, manifest, None))
     held = load_split(folder, manifest, TRAIN)
-    train = MemoryBatches([held.images], held.labels, held.votes, manifest, spec)
+    train = MemoryBatches([held.images], held.annotations, manifest, spec)
     return TrainingData(manifest, train, Validation(folder, manifest, load_split(folder, manifest, VALIDATION)))
 
 
@@ -257,10 +277,8 @@ def in_threads(work: Any, items: Any) -> Iterator[Any]:
     return in_order(work, items, threads, ahead=2 * threads + 2)
 
 
-def blocks_of(
-    folder: Path, manifest: Manifest, shards: Sequence[Shard]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Images, labels and votes of every sample of ``shards`` in order, up to BLOCK_SIZE at a time."""
+def blocks_of(folder: Path, manifest: Manifest, shards: Sequence[Shard]) -> Iterator[tuple[np.ndarray, Annotations]]:
+    """Images and annotations of every sample of ``shards`` in order, up to BLOCK_SIZE at a time."""
 
     def groups() -> Iterator[tuple[list[bytes], Manifest]]:
         for shard in shards:
@@ -271,13 +289,11 @@ def blocks_of(
     return in_threads(decoded, groups())
 
 
-def decoded(payloads: Sequence[bytes], manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images uint8 (n, s, s, c), labels int32 (n,) and votes float32 (n, classes or 0) of serialised records."""
+def decoded(payloads: Sequence[bytes], manifest: Manifest) -> tuple[np.ndarray, Annotations]:
+    """Images uint8 (n, s, s, c) of serialised records, and what is known of them."""
     images = np.empty((len(payloads), manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
-    labels = np.empty(len(payloads), np.int32)
-    votes = np.zeros((len(payloads), len(manifest.classes) if manifest.has_votes else 0), np.float32)
+    known = Annotations.room_for(len(payloads), manifest)
     for place, payload in enumerate(payloads):
         sample = stored_sample(payload, manifest)
-        images[place], labels[place] = sample.pixels, sample.label
-        votes[place] = sample.votes
-    return images, labels, votes
+        images[place], known[place] = sample.pixels, sample
+    return images, known

@@ -33,6 +33,16 @@ def best_valid_answer(valid: Any, probabilities: Any) -> Any:
     return -keras.ops.log(keras.ops.maximum(largest, keras.config.epsilon()))
 
 
+def affect_error(wanted: Any, found: Any) -> Any:
+    """Squared error of valence and arousal (n, 2), mean over both, (n,); NaN in ``wanted`` (not annotated) counts 0."""
+    import keras
+
+    annotated = keras.ops.isfinite(wanted)
+    # the difference itself must be finite, or the gradient of what is left out is not
+    error = keras.ops.where(annotated, wanted, found) - found
+    return keras.ops.mean(keras.ops.square(error), axis=-1)
+
+
 def finite_share(targets: Any, probabilities: Any) -> Any:
     """1 for every sample whose probabilities are numbers, else 0, (n,): its mean tells at which step they ceased to be.
 

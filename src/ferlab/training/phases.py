@@ -9,9 +9,10 @@ import numpy as np
 
 from ferlab.config.schema import Augment, Phase, Recipe
 from ferlab.models.build import feature_model, head_model, set_trainable
+from ferlab.records.load import Annotations
 from ferlab.training.augmentation import Change, changer, scaled
-from ferlab.training.inputs import MemoryBatches, ShardBatches, TrainingData
-from ferlab.training.losses import finite_share, loss_of
+from ferlab.training.inputs import AFFECT, PROBABILITIES, MemoryBatches, ShardBatches, TrainingData
+from ferlab.training.losses import affect_error, finite_share, loss_of
 from ferlab.training.optimization import optimizer
 from ferlab.training.sharpness import sharpness_aware
 
@@ -73,10 +74,15 @@ def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> N
 
     # XLA on CPU is several times slower for small and depthwise convolutions; JAX has no other compiler
     xla = keras.backend.backend() == "jax"
+    loss: Any = loss_of(data.manifest.targets, spec.recipe)
+    metrics: Any = ["accuracy", finite_share]
+    if spec.recipe.affect:
+        loss, metrics = {PROBABILITIES: loss, AFFECT: affect_error}, {PROBABILITIES: metrics}
     stage.trainee.compile(
         optimizer=optimizer(phase, spec.epochs(phase) * stage.batches.steps_per_epoch, spec.recipe.ema),
-        loss=loss_of(data.manifest.targets, spec.recipe),
-        metrics=["accuracy", finite_share],
+        loss=loss,
+        loss_weights={PROBABILITIES: 1.0, AFFECT: spec.recipe.affect} if spec.recipe.affect else None,
+        metrics=metrics,
         steps_per_execution=stage.batches.steps_per_execution,
         jit_compile=xla,
     )
@@ -90,20 +96,20 @@ def _on_features(model: Any, data: TrainingData, augment: Augment, phase: Phase,
     pure = changer(replace(augment, mixup=0.0, cutmix=0.0))  # mixed images would need mixed targets beside them
     count, width, versions = data.train.count, base.output_shape[-1], max(1, phase.copies)
     copies = _room_for((versions, count, width), data.train.spec.memory_bytes / 2, workspace)
-    labels, votes = np.empty(count, np.int32), np.empty((count, data.votes_width), np.float32)
+    known = Annotations.room_for(count, data.manifest)
     for version in range(versions):
         first = 0
-        for images, block_labels, block_votes in data.train.blocks():
+        for images, block in data.train.blocks():
             rows = slice(first, first + len(images))
             if phase.copies:
                 rng = np.random.default_rng([data.train.spec.seed, COPY_SEED + version, first])
                 images, _ = pure(images, np.empty((len(images), 0), np.float32), rng)
             copies[version, rows] = np.asarray(base.predict_on_batch(images))
-            labels[rows], votes[rows] = block_labels, block_votes
+            known[rows] = block
             first = rows.stop
     validation = [np.asarray(base.predict_on_batch(images), np.float32) for images in data.validation.batches()]
     head = head_model(model)
-    batches = MemoryBatches(list(copies), labels, votes, data.manifest, data.train.spec)
+    batches = MemoryBatches(list(copies), known, data.manifest, data.train.spec)
     return Stage(head, head, batches, None, lambda: iter(validation))
 
 
