@@ -163,7 +163,7 @@ def _set_up_environment(verbose: bool) -> None:
         raise UserError(message)
     os.environ["FERLAB_HOME"] = home
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)

@@ -217,6 +217,6 @@ def test_without_augmentation_nothing_speaks_of_it(place: Any, with_twins: Prepa
     recorded = find_run(result["run_id"])
     assert "tta" not in result
     assert not [name for name in recorded.metrics if "tta" in name]
-    assert "augmentation" not in here.printed.getvalue() + Path(result["report"]).read_text(encoding="utf-8")
+    assert "test-time" not in here.printed.getvalue() + Path(result["report"]).read_text(encoding="utf-8")
     with pytest.raises(UserError, match="test_tta"):
         recorded.artifact("predictions/test_tta.parquet")

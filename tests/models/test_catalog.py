@@ -53,7 +53,7 @@ def test_the_table_in_the_docs_lists_the_catalog(request: pytest.FixtureRequest)
         row = CATALOG[name]
         assert cells[1] == ("centre 40 px" if name == "vgg_small" else f"{row.default_px or 48} px")
         assert cells[2] == row.preprocessing
-        assert cells[4] == ("yes" if row.pretrained else "–")
+        assert cells[4] == ("yes" if row.pretrained else "no")
         assert cells[5] == f"`{row.default_recipe}`"
     assert list(documented(request)) == list(CATALOG)
 

@@ -44,23 +44,23 @@ def prepared_ferplus(
 
 @pytest.fixture
 def make_network(tf: Any) -> Callable[..., Any]:
-    """``make_network(seed=0, dropout=0.0, dtype="uint8")``: 48 px gray images to 7 classes.
+    """``make_network(seed=0, dropout=0.0, dtype="uint8", activation="relu")``: 48 px gray images to 7 classes.
 
     Its parts are named as in every built model; the base has two blocks, each with BatchNormalization.
     """
     import keras
     from keras import layers
 
-    def make(seed: int = 0, dropout: float = 0.0, dtype: str = "uint8") -> Any:
+    def make(seed: int = 0, dropout: float = 0.0, dtype: str = "uint8", activation: str = "relu") -> Any:
         keras.utils.set_random_seed(seed)
         base = keras.Sequential(
             [
                 keras.Input((48, 48, 1)),
                 layers.AveragePooling2D(6),
-                layers.Conv2D(4, 3, activation="relu", name="block1_conv"),
+                layers.Conv2D(4, 3, activation=activation, name="block1_conv"),
                 layers.BatchNormalization(momentum=0.5, name="block1_bn"),
                 layers.Flatten(),
-                layers.Dense(8, activation="relu", name="block2_dense"),
+                layers.Dense(8, activation=activation, name="block2_dense"),
                 layers.BatchNormalization(momentum=0.5, name="block2_bn"),
             ],
             name="base",

@@ -30,7 +30,7 @@ def test_every_epoch_has_the_same_part_in_the_mean():
     assert average.count == 7
     for place, got in enumerate(average.weights()):
         assert got.dtype == np.float32
-        np.testing.assert_allclose(got, np.mean([weights[place] for weights in epochs], axis=0), rtol=1e-6)
+        np.testing.assert_allclose(got, np.mean([weights[place] for weights in epochs], axis=0), atol=1e-6)
 
 
 def test_what_was_added_may_change_afterwards():
@@ -75,14 +75,14 @@ def test_nothing_added_is_nothing_kept():
 def test_other_weights_are_refused():
     average = Average()
     average.add([np.zeros(2)])
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         average.add([np.zeros(2), np.zeros(3)])
 
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_the_moving_average_is_the_one_of_the_weights_seen_after_each_step(keras, scaled):
     inputs = keras.Input((3,))
-    x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(4)(inputs))
+    x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(4, use_bias=False)(inputs))
     frozen = keras.layers.Dense(2, trainable=False)
     model = keras.Model(inputs, keras.layers.Dense(2)(frozen(x)))
     optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=MOMENTUM)
@@ -95,7 +95,7 @@ def test_the_moving_average_is_the_one_of_the_weights_seen_after_each_step(keras
         batch = draw.normal(size=(8, 3)).astype("float32"), draw.normal(size=(8, 2)).astype("float32")
         model.train_on_batch(*batch)
         seen = [variable.numpy() for variable in model.trainable_variables]
-        expected = [MOMENTUM * old + (1 - MOMENTUM) * new for old, new in zip(expected, seen, strict=True)] or seen
+        expected = [MOMENTUM * old + (1 - MOMENTUM) * new for old, new in zip(expected or seen, seen, strict=True)]
         assert int(model.optimizer.iterations) == step + 1
     before = model.get_weights()
     averaged = averaged_weights(model)
@@ -107,6 +107,5 @@ def test_the_moving_average_is_the_one_of_the_weights_seen_after_each_step(keras
         np.testing.assert_array_equal(by_path[variable.path], variable.numpy())
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
-    averaged[0][:] = 0
-    assert np.abs(model.optimizer.variables[1].numpy()).sum() > 0
-    model.set_weights(averaged_weights(model))
+    averaged[0][:] = 7
+    assert not np.any(averaged_weights(model)[0] == 7)

@@ -11,7 +11,7 @@ import pytest
 
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
-from ferlab.records.load import SplitArrays, load_split
+from ferlab.records.load import Annotations, SplitArrays, load_split
 from ferlab.training.inputs import BLOCK_SIZE, BatchSpec, MemoryBatches, ShardBatches, TrainingData, training_data
 
 SPEC = BatchSpec(batch_size=50, seed=3, balance="none", class_weights=(1.0,) * 7, max_steps=0, memory_bytes=1e9)
@@ -138,18 +138,18 @@ def test_blocks_are_every_training_sample_once_in_the_order_of_the_shards(
     data: TrainingData, train: SplitArrays
 ) -> None:
     blocks = list(data.train.blocks())
-    assert all(len(images) <= BLOCK_SIZE for images, _, _ in blocks)
-    np.testing.assert_array_equal(np.concatenate([images for images, _, _ in blocks]), train.images)
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels, _ in blocks]), train.labels)
-    assert {votes.shape[1] for _, _, votes in blocks} == {0}
-    assert data.votes_width == 0
+    assert all(len(images) <= BLOCK_SIZE for images, _ in blocks)
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in blocks]), train.images)
+    np.testing.assert_array_equal(np.concatenate([known.labels for _, known in blocks]), train.labels)
+    assert {known.votes.shape[1] for _, known in blocks} == {0}
+    assert all(np.isnan(known.affect).all() for _, known in blocks)
 
 
 def test_validation_comes_whole_and_in_order(data: TrainingData, prepared: Prepared) -> None:
     split = load_split(prepared.folder, prepared.manifest, "validation")
     for _ in range(2):
         np.testing.assert_array_equal(np.concatenate(list(data.validation.batches())), split.images)
-    np.testing.assert_array_equal(data.validation.labels, split.labels)
+    np.testing.assert_array_equal(data.validation.known.labels, split.labels)
 
 
 def test_the_change_gets_a_generator_of_its_own_for_every_epoch_and_step(data: TrainingData) -> None:
@@ -175,15 +175,16 @@ def test_what_the_change_makes_is_what_is_trained_on(data: TrainingData) -> None
 def test_copies_take_turns_epoch_by_epoch_in_one_order(prepared: Prepared) -> None:
     """The same rows of another array: what cached features of several augmentations are."""
     count = 120
-    labels = np.arange(count, dtype=np.int32) % 7
+    known = Annotations.room_for(count, prepared.manifest)
+    known.labels[:] = np.arange(count) % 7
     copies = [np.stack([np.arange(count), np.full(count, copy)], axis=1).astype(np.float32) for copy in range(3)]
-    batches = MemoryBatches(copies, labels, np.zeros((count, 0), np.float32), prepared.manifest, SPEC)
+    batches = MemoryBatches(copies, known, prepared.manifest, SPEC)
     for epoch in range(5):
         rows = np.concatenate([inputs for inputs, _ in batches.epoch(epoch, None)])
         targets = np.concatenate([targets for _, targets in batches.epoch(epoch, None)])
         assert set(rows[:, 1]) == {epoch % 3}
         assert len(set(rows[:, 0])) == len(rows) == 100
-        np.testing.assert_array_equal(targets.argmax(axis=1), labels[rows[:, 0].astype(int)])
+        np.testing.assert_array_equal(targets.argmax(axis=1), known.labels[rows[:, 0].astype(int)])
 
 
 def test_debug_limit_cuts_an_epoch_short(prepared: Prepared, memory_bytes: float) -> None:

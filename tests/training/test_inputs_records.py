@@ -81,7 +81,7 @@ def test_streamed_images_are_those_of_the_records(store: Store, encoding: str, c
     (images,) = data.validation.batches()
     assert (images.shape, images.dtype) == ((35, SIZE_PX, SIZE_PX, channels), np.uint8)
     np.testing.assert_array_equal(images, split.images)
-    np.testing.assert_array_equal(data.validation.labels, split.labels)
+    np.testing.assert_array_equal(data.validation.known.labels, split.labels)
     images, labels = trained_on(data)
     assert len(images) == COUNT
     split = load_split(folder, manifest, "train")
@@ -93,10 +93,10 @@ def test_streamed_images_are_those_of_the_records(store: Store, encoding: str, c
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_pixels_survive_their_encoding(store: Store, encoding: str) -> None:
-    images, labels = next(streamed(*store(encoding, 3)).train.blocks())[:2]
+    images, known = next(streamed(*store(encoding, 3)).train.blocks())
     originals = np.stack([smooth_picture(i, SIZE_PX, 3) for i in range(len(images))]).astype(int)
     assert np.abs(images - originals).mean() <= (2 if encoding == "jpeg" else 0)
-    np.testing.assert_array_equal(labels, np.arange(len(images)) % 7)
+    np.testing.assert_array_equal(known.labels, np.arange(len(images)) % 7)
 
 
 def test_the_order_is_the_same_for_every_encoding(store: Store) -> None:
@@ -174,7 +174,7 @@ def test_processes_stream_disjoint_shards_and_equally_many_steps(store: Store) -
 def test_blocks_of_a_process_are_its_own_shards_in_order(store: Store) -> None:
     folder, manifest = store("raw", parts=3)
     blocks = streamed(folder, manifest, processes=3, process=2).train.blocks()
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels, _ in blocks]), np.arange(2, COUNT, 3) % 7)
+    np.testing.assert_array_equal(np.concatenate([known.labels for _, known in blocks]), np.arange(2, COUNT, 3) % 7)
 
 
 def test_fewer_shards_than_processes_are_refused(store: Store) -> None:

@@ -158,7 +158,7 @@ def test_validation_labels_are_always_the_plurality(
     validation = data_of(prepared_ferplus, targets, memory_bytes).validation
     images = np.concatenate(list(validation.batches()))
     assert len(images) == len(voted["PublicTest"])
-    assert validation.labels.tolist() == [voted["PublicTest"][image.tobytes()].argmax() for image in images]
+    assert validation.known.labels.tolist() == [voted["PublicTest"][image.tobytes()].argmax() for image in images]
 
 
 def test_class_weights_go_by_the_label_whatever_is_drawn(prepared_ferplus: Prepared, voted: Voted) -> None:
@@ -171,8 +171,8 @@ def test_class_weights_go_by_the_label_whatever_is_drawn(prepared_ferplus: Prepa
 
 def test_blocks_bring_the_votes_of_every_sample(prepared_ferplus: Prepared, voted: Voted, memory_bytes: float) -> None:
     data = data_of(prepared_ferplus, "multi_target", memory_bytes)
-    assert data.votes_width == len(EMOTIONS)
-    rows = [row for block in data.train.blocks() for row in zip(*block, strict=True)]
+    blocks = [(images, known.labels, known.votes) for images, known in data.train.blocks()]
+    rows = [row for block in blocks for row in zip(*block, strict=True)]
     assert len(rows) == len(voted["Training"])
     for image, label, votes in rows:
         expected = voted["Training"][image.tobytes()][: len(EMOTIONS)]

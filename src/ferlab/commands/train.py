@@ -33,8 +33,9 @@ from ferlab.storage.objects import is_remote
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.checkpoint import Checkpoints, Progress
+from ferlab.training.distribution import all_gpus, check_shares
 from ferlab.training.fit import EpochRow, Watch, fit
-from ferlab.training.inputs import BatchSpec, training_data
+from ferlab.training.inputs import BatchSpec, TrainingData, training_data
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
 
@@ -96,10 +97,12 @@ def train(
         run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
         if prepare_run:
             run.link("prepare", [prepare_run])
-        checkpoints = _checkpoints(context, run.id)
+        checkpoints = Checkpoints(context.home / "checkpoints" / run.id)
+        earlier_s = sum(row["seconds"] for row in checkpoints.history())
         started = time.monotonic()
-        model, progress = _fit(config, context, prepared, run, checkpoints, interrupted)
-        minutes = (time.monotonic() - started) / 60
+        # a run that was stopped before its first epoch ended begins anew, as the same run
+        model, progress = _fit(config, context, prepared, run, checkpoints, interrupted if earlier_s else None)
+        minutes = (time.monotonic() - started + earlier_s) / 60
         run.log_metrics({"train_minutes": minutes})
         scores = log_validation(run, prepared, model)
         log_history(run, progress)
@@ -119,10 +122,6 @@ def _alone(run_id: str | None, context: Context) -> AbstractContextManager[None]
     )
 
 
-def _checkpoints(context: Context, run_id: str) -> Checkpoints:
-    return Checkpoints(context.home / "checkpoints" / run_id)
-
-
 def _interrupted(reference: str, context: Context) -> RunRecord:
     """The interrupted run; ``context`` gets its config, to go on exactly as it began."""
     from hydra.core.hydra_config import HydraConfig
@@ -137,9 +136,6 @@ def _interrupted(reference: str, context: Context) -> RunRecord:
         stage = record.stage or "not one of ferlab"
         message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
         raise UserError(message)
-    if _checkpoints(context, record.id).current() is None:
-        message = f"resume={reference}: run {record.id} was stopped before its first epoch ended. Train anew."
-        raise UserError(message)
     context.raw = {**record.config(), "resume": record.id}
     return record
 
@@ -152,44 +148,53 @@ def _fit(
     checkpoints: Checkpoints,
     interrupted: RunRecord | None,
 ) -> tuple[Any, Progress]:
-    """The trained network in float32, holding the weights of its best epoch."""
+    """The trained network in float32 on one device, holding the weights of its best epoch."""
     manifest = prepared.manifest
     device = set_up_backend(config.compute, config.seed, config.deterministic)
     policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
     weights = _weights(config, context) if interrupted is None else NO_WEIGHTS
-    with precision_policy(policy):
-        built = build_model(_model_spec(config, manifest, weights))
-    pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
-    if interrupted is None:
-        log_model_facts(run, built, policy)
-        if built.warning:
-            context.terminal.warn(built.warning)
-    for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
-        run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
     data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
-    if interrupted is None:
-        log_augmented_sample(run, data, config)
-    with context.terminal.epochs(run.name, config.recipe.batch_size) as show:
-
-        def on_epoch(row: EpochRow) -> None:
-            numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": _phase_number(config, row)}
-            run.log_metrics(numbers | row.metrics, row.epoch)
-            show.on_epoch(row)
-            interrupts.check()
-
-        watch = Watch(show.on_step, on_epoch)
-        progress = fit(
-            built.model, data, _fit_spec(config, pretrained), checkpoints, watch, resume=interrupted is not None
-        )
-    if policy == "float32":
+    with all_gpus() as devices:
+        check_shares(config.recipe.batch_size, devices)
+        with precision_policy(policy):
+            built = build_model(_model_spec(config, manifest, weights))
+        if interrupted is None:
+            log_model_facts(run, built, policy, devices)
+            log_augmented_sample(run, data, config)
+            if built.warning:
+                context.terminal.warn(built.warning)
+        pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
+        spec = FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not pretrained)
+        progress = _watched_fit(built.model, data, spec, checkpoints, run, context, resume=interrupted is not None)
+    if policy == "float32" and devices == 1:
         return built.model, progress
     portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
 
 
-def _phase_number(config: TrainConfig, row: EpochRow) -> int:
-    return 1 + [phase.name for phase in config.recipe.phases].index(row.phase)
+def _watched_fit(
+    model: Any,
+    data: TrainingData,
+    spec: FitSpec,
+    checkpoints: Checkpoints,
+    run: Run,
+    context: Context,
+    resume: bool,
+) -> Progress:
+    """``fit`` with every epoch's numbers on the run and on the terminal."""
+    phases = [phase.name for phase in spec.recipe.phases]
+    for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
+        run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
+    with context.terminal.epochs(run.name, spec.recipe.batch_size) as show:
+
+        def on_epoch(row: EpochRow) -> None:
+            numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": 1 + phases.index(row.phase)}
+            run.log_metrics(numbers | row.metrics, row.epoch)
+            show.on_epoch(row)
+            interrupts.check()
+
+        return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch), resume)
 
 
 def _weights(config: TrainConfig, context: Context) -> str:
@@ -226,7 +231,3 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
         memory_bytes=config.compute.memory_gb * 1e9,
         affect=config.recipe.affect > 0,
     )
-
-
-def _fit_spec(config: TrainConfig, pretrained: bool) -> FitSpec:
-    return FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not pretrained)

@@ -30,13 +30,13 @@ SHOWN_FACES, SHOWN_VERSIONS = 6, 7
 SHOWN_MISTAKES = 12
 
 
-def log_model_facts(run: Run, built: BuiltModel, policy: str) -> None:
-    """Summary, parameters, precision, and whether the base was pretrained (and why not, when it should have been)."""
+def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:
+    """Summary, parameters, precision, devices, and whether the base was pretrained (and why not, when it should be)."""
     summary = io.StringIO()
     built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
     run.log_text(summary.getvalue(), "model_summary.txt")
     run.log_metrics({"parameters": built.model.count_params()})
-    run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy})
+    run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy, "devices": str(devices)})
     if built.warning:
         run.set_tags({"ferlab.warning": built.warning})
 

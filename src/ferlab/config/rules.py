@@ -120,10 +120,16 @@ def backbone_fits(facts: Facts, backbone: Backbone, dataset: Dataset, preparatio
         yield "backbone.name", f"{backbone.name!r} is not known; known: {', '.join(CATALOG)}"
         return
     family = facts.family(dataset)
-    size = backbone.working_px or preparation.size_px or (family.size_px if family else row.smallest_px)
+    stored = preparation.size_px or (family.size_px if family else None)
+    if stored and backbone.crop_px and backbone.crop_px > stored:
+        yield "backbone.crop_px", f"the images have {stored} px; crop less, or null"
+    size = backbone.working_px or backbone.crop_px or stored or row.smallest_px
     if size < row.smallest_px:
-        key = "backbone.working_px" if backbone.working_px else "preparation.size_px"
+        keys = {"backbone.working_px": backbone.working_px, "backbone.crop_px": backbone.crop_px}
+        key = next((name for name, given in keys.items() if given), "preparation.size_px")
         yield key, f"{backbone.name} needs images of at least {row.smallest_px} px, got {size}"
+    if backbone.width != 1 and not row.any_width:
+        yield "backbone.width", f"{backbone.name} comes in one width only; use 1.0"
     if backbone.weights == "imagenet" and not row.pretrained:
         yield "backbone.weights", f"there are no ImageNet weights for {backbone.name}; use none or a file"
     elif backbone.weights in ("imagenet", "none") or is_remote(backbone.weights):

@@ -153,12 +153,14 @@ class Recipe:
     equally often. ``patience`` 0 never stops a phase early. ``ema``: momentum of the weights' exponential moving
     average, 0 for none; ``swa``: epochs at the end of the last phase whose weights are averaged, 0 for none; averaged
     weights are those that are validated and kept. ``sharpness``: rho of sharpness-aware minimisation, 0 for none.
+    ``rate_batch``: the batch size that the learning rates are meant for, another one scales them; 0 does not scale.
     ``affect``: weight of the error of valence and arousal, which a second head then learns; 0 for none.
     """
 
     name: str = REQUIRED
     phases: list[Phase] = field(default_factory=list)
     batch_size: int = number(1, 65536, 128)
+    rate_batch: int = number(0, 65536, 0)
     loss: str = choice(("cross_entropy", "focal"), "cross_entropy")
     focal_gamma: float = number(0.0, 10.0, 2.0)
     label_smoothing: float = number(0.0, 0.9, 0.0)

@@ -94,7 +94,7 @@ def _imagenet(
     return Backbone(name, place, preprocessing, 32, default_px, True, application, recipe, bfloat16, any_width)
 
 
-# CPU: measured by benchmarks/precision.py on two AVX512-BF16 cores. GPU: assumed for every row, not measured.
+# CPU: measured on two AVX512-BF16 cores (docs/backbones.md has the ratios). GPU: assumed for every row, not measured.
 # Faces of 48 px are enlarged to 96 for networks that divide by 32 early; VGG16 sees 3x3 cells at 48 px and keeps it.
 CATALOG: Mapping[str, Backbone] = {
     row.name: row

@@ -17,6 +17,9 @@ def ensemble_model(members: Sequence[Any], weights: Sequence[float]) -> Any:
         copy = keras.models.clone_model(member)
         copy.set_weights(member.get_weights())
         copy.name = f"member{position}_{member.name}"
-        weighted.append(keras.layers.Rescaling(float(weight), name=f"weight{position}")(copy(image)))
+        answer = copy(image)
+        if isinstance(answer, dict):  # valence and arousal of a second head are left out
+            answer = answer["probabilities"]
+        weighted.append(keras.layers.Rescaling(float(weight), name=f"weight{position}")(answer))
     total = keras.layers.Add(name="probabilities")(weighted) if len(weighted) > 1 else weighted[0]
     return keras.Model(image, total, name="ensemble")

@@ -102,14 +102,16 @@ class Run:
         ``example`` is a uint8 batch (n, size_px, size_px, channels), the signature is read off it. Must be called
         inside the run's block. (mlflow.keras 3.17 cannot store an input example: it writes it before its folder.)
         """
+        import keras
         import mlflow
         from mlflow.models import infer_signature
 
+        backend = keras.config.backend()
         mlflow.keras.log_model(
             model,
             name=MODEL_NAME,
             signature=infer_signature(example, model.predict(example, verbose=0)),
-            pip_requirements=[f"{name}=={_version(name)}" for name in ("tensorflow", "keras", "numpy", "mlflow")],
+            pip_requirements=[f"{name}=={_version(name)}" for name in (backend, "keras", "numpy", "mlflow")],
             metadata=dict(metadata),
             save_exported_model=False,
         )

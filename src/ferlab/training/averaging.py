@@ -52,12 +52,14 @@ class Average:
 def averaged_weights(trainee: Any) -> list[np.ndarray]:
     """``trainee.get_weights()`` with the optimizer's moving averages in place of what it trains; nothing is changed.
 
-    The optimizer must have been made with ``use_ema=True``.
+    For use between epochs: on JAX the variables are empty while one runs. The optimizer must have been made with
+    ``use_ema=True``; beware that Keras itself puts its averages into the model when ``fit`` ends.
     """
+    optimizer = getattr(trainee.optimizer, "inner_optimizer", trainee.optimizer)  # LossScaleOptimizer holds another
     averages = {
         id(variable): average
         for variable, average in zip(
-            trainee.optimizer._trainable_variables, trainee.optimizer._model_variables_moving_average, strict=True
+            optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
         )
     }
-    return [np.asarray(averages.get(id(variable), variable)) for variable in trainee.weights]
+    return [np.array(averages.get(id(variable), variable)) for variable in trainee.weights]

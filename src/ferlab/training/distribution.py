@@ -8,7 +8,7 @@ import numpy as np
 
 from ferlab.errors import UserError
 
-Batch = tuple[np.ndarray, ...]
+Batch = tuple[Any, ...]
 
 
 def join_processes(coordinator: str, processes: int, process: int) -> None:
@@ -105,7 +105,7 @@ def fed(batches: Callable[[], Generator[Batch, None, None]]) -> Any:
     peeked = batches()
     first = next(peeked)
     peeked.close()
-    signature = tuple(tf.TensorSpec(array.shape, array.dtype) for array in first)
+    signature = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), first)
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
 
 
@@ -114,13 +114,18 @@ def steps_at_once(asked: int) -> int:
     return 1 if _mirrors() else asked
 
 
-def predicted(network: Any, block: np.ndarray) -> np.ndarray:
+def predicted(network: Any, block: np.ndarray) -> Any:
     """Answers (n, ...) of ``network`` to ``block`` (n, ...), in every process, whatever shares the training.
+
+    A network with several outputs gives a dict of them.
 
     With several processes all must call it together, with the same block.
     """
     # each mirrored device answers the whole block, and Keras puts their answers one after the other
-    return np.asarray(network.predict_on_batch(block))[: len(block)]
+    answers = network.predict_on_batch(block)
+    if isinstance(answers, dict):
+        return {name: np.asarray(answer)[: len(block)] for name, answer in answers.items()}
+    return np.asarray(answers)[: len(block)]
 
 
 def _mirrors() -> bool:

@@ -12,6 +12,7 @@ from ferlab.config.schema import Phase
 from ferlab.errors import UserError
 from ferlab.training.averaging import Average, averaged_weights
 from ferlab.training.checkpoint import Checkpoints, Progress, Saved
+from ferlab.training.distribution import fed
 from ferlab.training.inputs import Batch, TrainingData
 from ferlab.training.losses import FINITE
 from ferlab.training.measures import measured, named
@@ -61,8 +62,7 @@ def fit(
             progress.phase, progress.phase_epoch, progress.waited, progress.phase_done = index, 0, 0, False
             progress.flat, progress.rate_factor = 0, 1.0
         if not progress.phase_done:
-            phase = spec.recipe.phases[index]
-            stage = stage_of(model, data, spec, phase, checkpoints.folder / "features")
+            stage = stage_of(model, data, spec, spec.phase(index), checkpoints.folder / "features")
             _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
         saved = None
         model.set_weights(checkpoints.best_weights())
@@ -79,7 +79,7 @@ class _PhaseRun:
     ) -> None:
         self.model, self.stage, self.spec, self.progress, self.checkpoints = model, stage, spec, progress, folder
         self.known = data.validation.known
-        self.phase = spec.recipe.phases[progress.phase]
+        self.phase = spec.phase(progress.phase)
         self.average = Average()
 
     def run(self, saved: Saved | None, watch: Watch) -> None:
@@ -93,7 +93,7 @@ class _PhaseRun:
         first = self.progress.epoch
         last = first - self.progress.phase_epoch + self.spec.epochs(self.phase)
         trainee.fit(
-            self._batches(first, last),
+            fed(lambda: self._batches(first, last)),
             epochs=last,
             initial_epoch=first,
             steps_per_epoch=batches.steps_per_epoch,

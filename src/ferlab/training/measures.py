@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.records.load import Annotations
+from ferlab.training.distribution import predicted
 from ferlab.training.inputs import AFFECT, PROBABILITIES
 
 SMALLEST_PROBABILITY = 1e-7
@@ -21,7 +22,7 @@ def measured(network: Any, inputs: Iterable[np.ndarray], known: Annotations) -> 
 
     With a second head also root mean squared error and concordance of valence and arousal, where annotated.
     """
-    answers = [network.predict_on_batch(block) for block in inputs]
+    answers = [predicted(network, block) for block in inputs]
     if not isinstance(answers[0], dict):
         return _of_classes(np.concatenate(answers), known.labels)
     parts = {name: np.concatenate([answer[name] for answer in answers]) for name in (PROBABILITIES, AFFECT)}

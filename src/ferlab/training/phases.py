@@ -11,6 +11,7 @@ from ferlab.config.schema import Augment, Phase, Recipe
 from ferlab.models.build import feature_model, head_model, set_trainable
 from ferlab.records.load import Annotations
 from ferlab.training.augmentation import Change, changer, scaled
+from ferlab.training.distribution import predicted, steps_at_once
 from ferlab.training.inputs import AFFECT, PROBABILITIES, MemoryBatches, ShardBatches, TrainingData
 from ferlab.training.losses import affect_error, finite_share, loss_of
 from ferlab.training.optimization import optimizer
@@ -28,6 +29,12 @@ class FitSpec:
     augment: Augment
     max_epochs: int
     train_all: bool
+
+    def phase(self, index: int) -> Phase:
+        """A phase with the rate for this batch size: ``recipe.rate_batch`` scales it linearly (Goyal et al. 2017)."""
+        phase, usual = self.recipe.phases[index], self.recipe.rate_batch
+        scale = self.recipe.batch_size / usual if usual else 1.0
+        return replace(phase, learning_rate=phase.learning_rate * scale)
 
     def epochs(self, phase: Phase) -> int:
         """Epochs of a phase under the debug limit."""
@@ -59,7 +66,8 @@ def stage_of(model: Any, data: TrainingData, spec: FitSpec, phase: Phase, worksp
         freeze_batch_norm=phase.freeze_batch_norm and not spec.train_all,
     )
     augment = scaled(spec.augment, phase.augment)
-    if head_only and phase.features == "cached":
+    shared = data.train.spec.processes > 1  # each process holds other samples, and all must answer the same ones
+    if head_only and phase.features == "cached" and not shared:
         stage = _on_features(model, data, augment, phase, workspace)
     else:
         stage = Stage(model, model, data.train, changer(augment), data.validation.batches)
@@ -83,7 +91,7 @@ def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> N
         loss=loss,
         loss_weights={PROBABILITIES: 1.0, AFFECT: spec.recipe.affect} if spec.recipe.affect else None,
         metrics=metrics,
-        steps_per_execution=stage.batches.steps_per_execution,
+        steps_per_execution=steps_at_once(stage.batches.steps_per_execution),
         jit_compile=xla,
     )
     stage.network.jit_compile = xla
@@ -104,10 +112,10 @@ def _on_features(model: Any, data: TrainingData, augment: Augment, phase: Phase,
             if phase.copies:
                 rng = np.random.default_rng([data.train.spec.seed, COPY_SEED + version, first])
                 images, _ = pure(images, np.empty((len(images), 0), np.float32), rng)
-            copies[version, rows] = np.asarray(base.predict_on_batch(images))
+            copies[version, rows] = predicted(base, images)
             known[rows] = block
             first = rows.stop
-    validation = [np.asarray(base.predict_on_batch(images), np.float32) for images in data.validation.batches()]
+    validation = [predicted(base, images).astype(np.float32) for images in data.validation.batches()]
     head = head_model(model)
     batches = MemoryBatches(list(copies), known, data.manifest, data.train.spec)
     return Stage(head, head, batches, None, lambda: iter(validation))
