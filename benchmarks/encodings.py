@@ -3,7 +3,7 @@
     python benchmarks/encodings.py [--root DIR] [--images 12000] [--size-px N] [--epochs 8] [--seeds 0] [--rounds 5]
 
 The same samples are prepared as jpeg, png, raw and float32 (size_px * size_px * channels values in 0..1), read back
-through `tf.data` on two cores with a cold page cache, in turn, and `seq1` is trained on each with the same settings.
+as training reads them on two cores with a cold page cache, in turn, and `seq1` is trained on each with the same settings.
 They are drawn faces, or FER-2013 in the folder --root (protocol carved). png, raw and float32 hold the same pixels, so
 their accuracies differ by the rounding of the training alone, which shows how much of jpeg's difference means anything.
 """
@@ -70,7 +70,7 @@ def reading_rates(rows: list[Encoded], rounds: int) -> dict[str, float]:
     opened = [shard_source(row.encoding, row.folder, SMALL_BATCH) for row in rows]
     os.sync()
     for source in opened:
-        images_per_s(source)  # TensorFlow sets itself up in its first pass
+        images_per_s(source)  # the decoder sets itself up in its first pass
     found: dict[str, list[float]] = {source.name: [] for source in opened}
     for _ in range(rounds):
         for source in opened:
@@ -96,7 +96,7 @@ def main() -> None:
     if options.root:
         data = ["dataset=fer2013", f"dataset.root={options.root}", "dataset.protocol=carved"]
     data += [f"preparation.size_px={options.size_px}"] if options.size_px else []
-    training = ["backbone=seq1", "recipe=demo", f"debug.max_epochs={options.epochs}"]
+    training = ["backbone=seq1", "recipe=quick", f"debug.max_epochs={options.epochs}"]
     with tempfile.TemporaryDirectory(prefix="ferlab-encodings-") as home:
         rows = [encoded(Path(home), encoding, data, training, options.seeds) for encoding in ENCODINGS]
         rates = reading_rates(rows, options.rounds)

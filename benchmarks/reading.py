@@ -28,7 +28,7 @@ from ferlab.manifest import Manifest
 from ferlab.records.example import decode_example
 from ferlab.records.tfrecord import read_records
 from ferlab.samples import TRAIN
-from ferlab.training.inputs import Batches, BatchSpec
+from ferlab.training.inputs import BatchSpec, training_data
 
 CORES, BATCH, SMALL_BATCH, SEED = 2, 64, 128, 0
 JPEG_BAR, RAW_BAR, SMALL_BAR = 1.0, 2.0, 15_000
@@ -94,7 +94,7 @@ def shard_source(name: str, folder: Path, batch_size: int) -> Source:
     spec = BatchSpec(batch_size, SEED, "none", (1.0,) * len(manifest.classes), max_steps=0, memory_bytes=0)
 
     def open_shards() -> Any:
-        return Batches(folder, manifest, spec).training(0, 1, lambda images, seed: images)
+        return training_data(folder, manifest, spec).train.epoch(0, None)
 
     return Source(name, tuple(folder / shard.name for shard in manifest.split_shards(TRAIN)), open_shards)
 
@@ -164,7 +164,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     compared = sources(options.work, options.images, options.small)
     for source in compared:
-        images_per_s(source)  # TensorFlow sets itself up in its first pass
+        images_per_s(source)  # Keras and the decoder set themselves up in their first pass
     rates: dict[str, list[float]] = {source.name: [] for source in compared}
     for _ in range(options.rounds):
         for source in compared:

@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ferlab.commands.ensemble import ensemble
-from ferlab.commands.evaluate import Evaluated, evaluate, say_twin_free
+from ferlab.commands.evaluate import Evaluated, evaluate, say_augmented, say_twin_free
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration, percent
@@ -44,6 +44,7 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
         parent.log_file(final.report)
     _show(trained, alone, combined.weights, final, context)
     return {
+        **say_augmented(final, context),
         **say_twin_free(final, context),
         "run_id": parent.id,
         "metrics": final.subject.scores.as_json(),

@@ -1,8 +1,11 @@
 """``ferlab train``: one network, tracked from the config to the validation predictions; resumable."""
 
+import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -25,7 +28,7 @@ from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.evaluation.metrics import Scores
 from ferlab.manifest import Manifest
-from ferlab.models.build import ModelSpec, build_model
+from ferlab.models.build import BuiltModel, ModelSpec, build_model
 from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
 from ferlab.storage.files import exclusive
@@ -38,6 +41,7 @@ from ferlab.training.fit import EpochRow, Watch, fit
 from ferlab.training.inputs import BatchSpec, TrainingData, training_data
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
+from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, profiled
 
 NO_WEIGHTS = "none"
 
@@ -65,6 +69,8 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
         config = validate(OmegaConf.create(context.raw), TrainConfig, machine_facts())
     prepared, prepare_run = ensure_prepared(config, context)
     prepared = on_this_machine(prepared, context)
+    if config.debug.profile_steps:
+        return profile(config, context, prepared, prepare_run)
     trained = train(config, context, prepared, prepare_run, interrupted=interrupted)
     context.terminal.say(f"{trained.name}: validation accuracy {percent(trained.scores.estimates['accuracy'])}")
     context.terminal.say(f"run {trained.run_id}")
@@ -92,11 +98,7 @@ def train(
     name = f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
     resumed = interrupted.id if interrupted else None
     with _alone(resumed, context), context.store.run("train", config.study, name, parent=parent, resume=resumed) as run:
-        run.log_dataset(manifest, prepared.folder, "train")
-        run.log_config({**context.raw, "resume": None})
-        run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
-        if prepare_run:
-            run.link("prepare", [prepare_run])
+        _describe(run, config, context, prepared, prepare_run)
         checkpoints = Checkpoints(context.home / "checkpoints" / run.id)
         earlier_s = sum(row["seconds"] for row in checkpoints.history())
         started = time.monotonic()
@@ -111,6 +113,37 @@ def train(
             run.log_file(file, "checkpoints")
         checkpoints.remove()
     return Trained(run.id, name, scores, minutes)
+
+
+def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
+    """Where a step of the first phase spends its time, in a run that ends with that: it holds no model, no scores."""
+    name = f"profile-{config.backbone.name}-{config.recipe.name}-s{config.seed}"
+    with context.store.run("profile", config.study, name) as run, tempfile.TemporaryDirectory() as scratch:
+        _describe(run, config, context, prepared, prepare_run)
+        run.set_tags({"debug": config.debug.name})
+        folder = Path(scratch)
+        with _network(config, prepared, _weights(config, context)) as (built, data, policy, devices):
+            log_model_facts(run, built, policy, devices)
+            spec = FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not built.pretrained)
+            found = profiled(built.model, data, spec, config.debug.profile_steps, folder)
+        run.log_metrics(found.metrics())
+        run.log_json(found.as_json(), "profile/profile.json")
+        for file in sorted(folder.glob("*.*")):
+            run.log_file(file, "profile")
+    if built.warning:
+        context.terminal.warn(built.warning)
+    context.terminal.table(found.title(), STEP_COLUMNS, found.step_rows())
+    context.terminal.table("Costliest operations", OPERATION_COLUMNS, found.operation_rows())
+    context.terminal.say(f"run {run.id}")
+    return {"run_id": run.id, "profile": found.as_json()}
+
+
+def _describe(run: Run, config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> None:
+    run.log_dataset(prepared.manifest, prepared.folder, "train")
+    run.log_config({**context.raw, "resume": None})
+    run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
+    if prepare_run:
+        run.link("prepare", [prepare_run])
 
 
 def _alone(run_id: str | None, context: Context) -> AbstractContextManager[None]:
@@ -150,14 +183,8 @@ def _fit(
 ) -> tuple[Any, Progress]:
     """The trained network in float32 on one device, holding the weights of its best epoch."""
     manifest = prepared.manifest
-    device = set_up_backend(config.compute, config.seed, config.deterministic)
-    policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
     weights = _weights(config, context) if interrupted is None else NO_WEIGHTS
-    data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
-    with all_gpus() as devices:
-        check_shares(config.recipe.batch_size, devices)
-        with precision_policy(policy):
-            built = build_model(_model_spec(config, manifest, weights))
+    with _network(config, prepared, weights) as (built, data, policy, devices):
         if interrupted is None:
             log_model_facts(run, built, policy, devices)
             log_augmented_sample(run, data, config)
@@ -171,6 +198,22 @@ def _fit(
     portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
+
+
+@contextmanager
+def _network(
+    config: TrainConfig, prepared: Prepared, weights: str
+) -> Iterator[tuple[BuiltModel, TrainingData, str, int]]:
+    """The network and its data, the precision policy and the number of devices, which share it inside the block."""
+    manifest = prepared.manifest
+    device = set_up_backend(config.compute, config.seed, config.deterministic)
+    policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
+    data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
+    with all_gpus() as devices:
+        check_shares(config.recipe.batch_size, devices)
+        with precision_policy(policy):
+            built = build_model(_model_spec(config, manifest, weights))
+        yield built, data, policy, devices
 
 
 def _watched_fit(

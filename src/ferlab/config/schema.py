@@ -198,12 +198,16 @@ class Augment:
 
 @dataclass
 class Debug:
-    """Limits of a debug run; 0 means no limit. ``pretrained`` false ignores ``backbone.weights``."""
+    """Limits of a debug run; 0 means no limit. ``pretrained`` false ignores ``backbone.weights``.
 
-    name: str = choice(("none", "fast"))
+    ``profile_steps``: how many steps ``ferlab train`` measures instead of training; 0 trains.
+    """
+
+    name: str = choice(("none", "fast", "profile"))
     max_steps: int = number(0, 10**9, 0)
     max_epochs: int = number(0, 10**9, 0)
     pretrained: bool = True
+    profile_steps: int = number(0, 10_000, 0)
 
 
 @dataclass
@@ -253,16 +257,22 @@ class EnsembleConfig:
 
 
 @dataclass
-class Evaluation:
-    """Bootstrap of the intervals; test-time augmentation.
+class Intervals:
+    """Bootstrap of the intervals."""
+
+    resamples: int = number(100, 1_000_000, 2000)
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class Evaluation(Intervals):
+    """Intervals and test-time augmentation.
 
     ``tta``: views of every image whose predictions are combined and reported beside the plain ones. ``flip``: the image
     and its mirror; ``shifts``: also moved left, right, up and down; ``ten_crop``: instead moved towards the corners.
     ``tta_shift``: how far, as a share of the side.
     """
 
-    resamples: int = number(100, 1_000_000, 2000)
-    seed: int = number(0, 2**31 - 1, 0)
     tta: str = choice(("none", "flip", "shifts", "ten_crop"), "none")
     tta_shift: float = number(0.0, 0.5, 1 / 12)
 
@@ -283,7 +293,7 @@ class CompareConfig(Common):
     """``ferlab compare``: the runs named, or all of ``study``."""
 
     runs: list[str] = field(default_factory=list)
-    evaluation: Evaluation = REQUIRED
+    evaluation: Intervals = REQUIRED
 
 
 @dataclass

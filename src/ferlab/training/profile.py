@@ -152,7 +152,7 @@ class _Timed:
         self.group, self.first, self.seconds = group, math.inf, list[float]()
 
     def add(self, stage: Stage, batches: Callable[[], Generator[Batch, None, None]], groups: int) -> None:
-        """Train for a group of steps that warms up and ``groups`` more; ``first`` is when the first warm-up was over."""
+        """Train for a group of steps that warms up and ``groups`` more; ``first``: when the first warm-up was over."""
         ends: list[float] = []
         steps = self.group * (1 + groups)
         stage.trainee.fit(fed(batches), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[_after_steps(ends)])

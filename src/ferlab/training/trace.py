@@ -1,4 +1,4 @@
-"""A profiler's trace of a block of training: recorded, read back, summed up by kind of operation, shown in a browser."""
+"""A profiler's trace of some training: recorded, read back, summed up by kind of operation, shown in a browser."""
 
 import contextlib
 import gzip
