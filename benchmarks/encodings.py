@@ -3,9 +3,10 @@
     python benchmarks/encodings.py [--root DIR] [--images 12000] [--size-px N] [--epochs 8] [--seeds 0] [--rounds 5]
 
 The same samples are prepared as jpeg, png, raw and float32 (size_px * size_px * channels values in 0..1), read back
-as training reads them on two cores with a cold page cache, in turn, and `seq1` is trained on each with the same settings.
-They are drawn faces, or FER-2013 in the folder --root (protocol carved). png, raw and float32 hold the same pixels, so
-their accuracies differ by the rounding of the training alone, which shows how much of jpeg's difference means anything.
+as training reads them, on two cores with a cold page cache, in turn, and `seq1` is trained on each with the same
+settings. They are drawn faces, or FER-2013 in the folder --root (protocol carved). png, raw and float32 hold the same
+pixels, so their accuracies differ by the rounding of the training alone, which shows how much of jpeg's difference
+means anything.
 """
 
 import argparse

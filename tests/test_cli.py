@@ -122,7 +122,7 @@ def test_backbone_brings_its_recipe_and_the_command_line_beats_it(empty_home: di
     alone = ferlab(empty_home, "train", "backbone=mobilenetv2", "--cfg", "job", "--package", "recipe")
     chosen = ferlab(empty_home, "train", "backbone=mobilenetv2", "recipe=quick", "--cfg", "job", "--package", "recipe")
     assert "name: two_phase" in alone.stdout
-    assert "name: demo" in chosen.stdout
+    assert "name: quick" in chosen.stdout
 
 
 def test_nothing_is_written_into_the_working_directory(empty_home: dict[str, str], tmp_path: Path) -> None:

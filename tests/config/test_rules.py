@@ -203,9 +203,12 @@ def test_a_backbone_with_images_and_weights_that_fit_is_fine(backbone, preparati
 @pytest.mark.parametrize(
     ("backbone", "preparation", "key", "words"),
     [
-        (Backbone("resnet9000"), Preparation(), "backbone.name", "seq1, seq2, mobilenetv2"),
+        (Backbone("resnet9000"), Preparation(), "backbone.name", "seq1, seq2, vgg_small"),
         (Backbone("seq1"), Preparation(size_px=31), "preparation.size_px", "at least 32 px, got 31"),
         (Backbone("seq1", working_px=24), Preparation(size_px=48), "backbone.working_px", "got 24"),
+        (Backbone("seq1", crop_px=24), Preparation(size_px=48), "backbone.crop_px", "got 24"),
+        (Backbone("seq1", crop_px=40), Preparation(size_px=36), "backbone.crop_px", "the images have 36 px"),
+        (Backbone("vgg16", width=0.5), Preparation(), "backbone.width", "one width only"),
         (Backbone("seq1", weights="imagenet"), Preparation(), "backbone.weights", "no ImageNet weights"),
         (Backbone("seq1", weights="/no/such/file.h5"), Preparation(), "backbone.weights", "/no/such/file.h5"),
         (Backbone("seq1", weights_required=True), Preparation(), "backbone.weights_required", "required"),
@@ -234,6 +237,36 @@ def test_a_recipe_that_freezes_layers_needs_a_pretrained_base():
 @pytest.mark.parametrize("phases", [[], [Phase("all", 1, 0.1), Phase("all", 2, 0.1)]])
 def test_a_recipe_without_phases_or_with_two_of_one_name_is_refused(phases):
     assert set(found(rules.recipe_fits, Recipe("mine", phases), Backbone("seq1"))) == {"recipe.phases"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        (Phase("all", 1, 0.1, optimizer="adam", weight_decay=0.1), "use adamw"),
+        (Phase("all", 1, 0.1, schedule="constant", warmup=0.1), "no warmup"),
+        (Phase("all", 1, 0.1, trainable=0.5, from_block="block_13"), "leave out trainable"),
+        (Phase("all", 1, 0.1, copies=3), "trainable: 0"),
+        (Phase("all", 1, 0.1, trainable=0, copies=3, features="computed"), "features: cached"),
+    ],
+)
+def test_settings_of_a_phase_that_do_not_go_together_are_refused(phase, words):
+    problems = found(rules.recipe_fits, Recipe("mine", [phase]), Backbone("mobilenetv2"))
+    assert words in problems["recipe.phases.all"]
+
+
+def test_weights_are_averaged_one_way_over_epochs_that_there_are():
+    both = Recipe("mine", [Phase("all", 5, 0.1)], ema=0.9, swa=2)
+    assert set(found(rules.recipe_fits, both, Backbone("seq1"))) == {"recipe.swa"}
+    assert set(found(rules.recipe_fits, replace(both, ema=0.0, swa=6), Backbone("seq1"))) == {"recipe.swa"}
+    assert found(rules.recipe_fits, replace(both, ema=0.0, swa=5), Backbone("seq1")) == {}
+
+
+def test_a_loss_of_its_own_goes_with_several_valid_answers():
+    several = Dataset(name="ferplus", protocol="official", targets="multi_target")
+    for recipe in (replace(SCRATCH, label_smoothing=0.1), replace(SCRATCH, loss="focal")):
+        (key,) = found(rules.targets_fit, recipe, several)
+        assert key in ("recipe.label_smoothing", "recipe.loss")
+    assert found(rules.targets_fit, SCRATCH, several) == {}
 
 
 def test_augmentation_may_not_push_the_face_out_of_the_image():
@@ -289,6 +322,9 @@ def test_every_rule_is_in_the_list_that_validate_runs():
     written = {
         value
         for name, value in vars(rules).items()
-        if callable(value) and getattr(value, "__module__", "") == rules.__name__ and not isinstance(value, type)
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", "") == rules.__name__
+        and not isinstance(value, type)
     }
     assert {rule for _, rule in rules.RULES} == written

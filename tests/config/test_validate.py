@@ -72,7 +72,7 @@ SCHEMAS = {
     "doctor": DoctorConfig,
 }
 NEEDED = {
-    "pipeline": ["+pipeline.members=[{backbone:seq1,recipe:scratch},{backbone:seq2,recipe:scratch,seed:3}]"],
+    "pipeline": ["+pipeline.members=[{backbone:seq1,recipe:scratch_sgd},{backbone:seq2,recipe:scratch_sgd,seed:3}]"],
     "ensemble": ["runs=[abc,def]"],
     "evaluate": ["run=abc"],
     "synth": ["layout=ferplus", "out=/data/faces", "count=70"],
@@ -122,7 +122,7 @@ def test_a_real_dataset_leaves_layout_and_taxonomy_open(composed):
 
 def test_members_become_dataclasses_with_their_defaults(composed):
     config = validate(composed("pipeline", NEEDED["pipeline"][0].lstrip("+")), PipelineConfig, FACTS)
-    assert config.pipeline.members == [Member("seq1", "scratch", 0), Member("seq2", "scratch", 3)]
+    assert config.pipeline.members == [Member("seq1", "scratch_sgd", 0), Member("seq2", "scratch_sgd", 3)]
 
 
 def test_every_problem_is_listed_at_once(composed):

@@ -61,7 +61,8 @@ def test_arrays_hold_every_sample_in_the_order_of_the_shards(store, encoding, co
     assert arrays.labels.tolist() == [i % 7 for i in range(10)]
     assert arrays.ids == tuple(f"face {i}" for i in range(10))
     assert arrays.images.nbytes == split_bytes(manifest, "train")
-    assert arrays.votes.shape == (10, 0)
+    assert arrays.annotations.votes.shape == (10, 0)
+    assert np.isnan(arrays.annotations.affect).all()
 
 
 def test_samples_come_one_by_one_with_the_same_content(store):
@@ -77,8 +78,9 @@ def test_votes_and_twins_come_back_where_they_were_stored(store):
     assert [list(sample.votes) for sample in samples] == [votes_of(i) for i in range(10)]
     assert [sample.twin for sample in samples] == [i % 3 == 0 for i in range(10)]
     arrays = load_split(folder, manifest, "train")
-    assert arrays.votes.dtype == np.float32
-    np.testing.assert_array_equal(arrays.votes, [votes_of(i) for i in range(10)])
+    votes = arrays.annotations.votes
+    assert votes.dtype == np.float32
+    np.testing.assert_array_equal(votes, [votes_of(i) for i in range(10)])
 
 
 def test_what_was_not_stored_is_not_made_up(store):

@@ -26,8 +26,8 @@ from ferlab.training.phases import FitSpec
 folder, work, asked = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 manifest = Manifest.load(folder)
 head = {"optimizer": "adam", "schedule": "constant", "trainable": 0.0}
-tune = {"warmup": 0.2, "weight_decay": 0.01, "trainable": 0.5}
-phases = [Phase("head", 2, 1e-3, **(head | asked["head"])), Phase("tune", 3, 1e-3, **(tune | asked["tune"]))]
+tune = {"learning_rate": 1e-3, "warmup": 0.2, "weight_decay": 0.01, "trainable": 0.5}
+phases = [Phase("head", 2, 1e-3, **(head | asked["head"])), Phase("tune", 3, **(tune | asked["tune"]))]
 spec = FitSpec(
     Recipe("test", phases=phases, label_smoothing=0.1, **asked["recipe"]),
     Augment("all", True, 10, 0.1, 0.1, 0.1, 0.1, erase=0.2, randaugment=1, mixup=0.2, cutmix=0.5),
@@ -59,7 +59,8 @@ for stop in asked["stops"]:
 print(json.dumps(found))
 """
 
-PLATEAU = {"schedule": "plateau", "plateau_patience": 1}
+PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "optimizer": "adam", "learning_rate": 0.5, "warmup": 0.0}
+"""So high a rate that epochs without a better one come at once."""
 slow = pytest.mark.slow
 
 
@@ -102,6 +103,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     whole = found.pop("whole")
     assert [row["epoch"] for row in whole["history"]] == [1, 2, 3, 4, 5]
     assert len(found) == len(settings["stops"])
+    assert (whole["rate_factor"] < 1) == (settings["tune"] == PLATEAU)
     for outcome in found.values():
         assert (outcome["best"], outcome["rate_factor"]) == (whole["best"], whole["rate_factor"])
         # graphs traced anew may round the last bit otherwise

@@ -41,7 +41,7 @@ from ferlab.training.fit import EpochRow, Watch, fit
 from ferlab.training.inputs import BatchSpec, TrainingData, training_data
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
-from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, profiled
+from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, profiled
 
 NO_WEIGHTS = "none"
 
@@ -128,6 +128,7 @@ def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_r
             found = profiled(built.model, data, spec, config.debug.profile_steps, folder)
         run.log_metrics(found.metrics())
         run.log_json(found.as_json(), "profile/profile.json")
+        run.log_text(markdown(found), "profile/profile.md")
         for file in sorted(folder.glob("*.*")):
             run.log_file(file, "profile")
     if built.warning:

@@ -1,14 +1,16 @@
 """One training on several GPUs of a machine, or, with JAX, on several machines; every device has the same weights."""
 
 import contextlib
+import pickle
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ferlab.errors import UserError
 
 Batch = tuple[Any, ...]
+Made = TypeVar("Made")
 
 
 def join_processes(coordinator: str, processes: int, process: int) -> None:
@@ -82,6 +84,42 @@ def _jax_devices() -> list[str]:
     if jax.default_backend() == "cpu" and jax.process_count() == 1:
         return []
     return list(keras.distribution.list_devices(jax.default_backend()))
+
+
+def of_first_process(make: Callable[[], Made]) -> Made:
+    """What ``make`` gives, or the UserError that it raises, in process 0: called there alone, the same in all.
+
+    With several processes all must call it together. Afterwards everyone knows that ``make`` is done.
+    """
+    if not _several_processes():
+        return make()
+    import jax
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    told = pickle.dumps(_outcome(make)) if jax.process_index() == 0 else b""
+    size = int(broadcast_one_to_all(np.uint32(len(told))))
+    # who is not asked still has to bring an array of the same length
+    outcome = pickle.loads(broadcast_one_to_all(np.frombuffer(told.ljust(size, b"\0"), np.uint8)).tobytes())
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
+
+
+def _several_processes() -> bool:
+    import keras
+
+    if keras.config.backend() != "jax":
+        return False
+    import jax
+
+    return jax.process_count() > 1
+
+
+def _outcome(make: Callable[[], Made]) -> Made | UserError:
+    try:
+        return make()
+    except UserError as error:
+        return error
 
 
 def check_shares(batch_size: int, devices: int) -> None:

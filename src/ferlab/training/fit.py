@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ from ferlab.config.schema import Phase
 from ferlab.errors import UserError
 from ferlab.training.averaging import Average, averaged_weights
 from ferlab.training.checkpoint import Checkpoints, Progress, Saved
-from ferlab.training.distribution import fed
+from ferlab.training.distribution import fed, of_first_process
 from ferlab.training.inputs import Batch, TrainingData
 from ferlab.training.losses import FINITE
 from ferlab.training.measures import measured, named
@@ -48,13 +49,14 @@ def fit(
 ) -> Progress:
     """Train ``model`` through all phases; afterwards it holds the weights of the best epoch.
 
-    With ``resume`` it goes on after the newest checkpoint.
+    With ``resume`` it goes on after the newest checkpoint. Of several processes that train together, the first one
+    alone reads and writes checkpoints.
 
     Raises:
         UserError: the network's answers are not numbers, the disk is full, no checkpoint to resume.
 
     """
-    saved, progress = checkpoints.load() if resume else (None, Progress())
+    saved, progress = of_first_process(checkpoints.load) if resume else (None, Progress())
     for index in range(progress.phase, len(spec.recipe.phases)):
         if saved:
             model.set_weights(saved.weights)
@@ -65,7 +67,7 @@ def fit(
             stage = stage_of(model, data, spec, spec.phase(index), checkpoints.folder / "features")
             _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
         saved = None
-        model.set_weights(checkpoints.best_weights())
+        model.set_weights(of_first_process(checkpoints.best_weights))
     # the finished model must load without our code, and needs no loss to predict
     model.compile(loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=model.jit_compile)
     return progress
@@ -145,6 +147,8 @@ class _PhaseRun:
             self.model.set_weights(weights)
         optimizer = self.stage.trainee.optimizer
         metrics["learning_rate"] = float(np.asarray(optimizer.learning_rate))
+        # another machine may round otherwise, and all must stop at the same epoch
+        metrics = of_first_process(partial(dict, metrics))
         is_best = advance(self.progress, self.phase, metrics, self.spec)
         row = EpochRow(
             phase=self.phase.name,
@@ -158,7 +162,7 @@ class _PhaseRun:
         facts = {"phase": row.phase, "epoch": row.epoch, "images_per_s": row.images_per_s, "seconds": row.seconds}
         self.progress.history.append(facts | metrics)
         state = Saved(weights, [np.asarray(variable) for variable in optimizer.variables], self.average.arrays())
-        self.checkpoints.save(state, self.progress, shown if is_best else None)
+        of_first_process(partial(self.checkpoints.save, state, self.progress, shown if is_best else None))
         return row
 
     def _shown(self, weights: list[np.ndarray]) -> list[np.ndarray]:
