@@ -1,9 +1,7 @@
 """What is to be done, written down for the workers: the rows of every shard, and what all records have in common."""
 
 import json
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 
@@ -12,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ferlab.imaging.face import ImageSettings
+from ferlab.parallel import in_order
 from ferlab.samples import SPLITS, hash_fractions
 from ferlab.storage import places
 
@@ -150,14 +149,8 @@ def write_rows(plan: Plan, rows: Iterable[tuple[str, pa.Table]]) -> None:
             writer.write_table(table)
         places.write_bytes(plan.rows(name), buffer.getvalue())
 
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(WRITERS) as pool:
-        for name, table in rows:
-            waiting.append(pool.submit(write, name, table))
-            if len(waiting) > WRITERS:
-                waiting.popleft().result()
-        for future in waiting:
-            future.result()
+    for _ in in_order(write, rows, WRITERS, WRITERS):
+        pass
 
 
 def _large(schema: pa.Schema) -> pa.Schema:

@@ -13,9 +13,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from ferlab.errors import UserError
+from ferlab.parallel import in_order
 from ferlab.storage.files import atomic_path
 
 SCHEME = "gs://"
@@ -98,18 +97,8 @@ def delete_all(urls: Iterable[str]) -> None:
 
 def in_parallel(work: Callable[..., None], items: Iterable[tuple[Any, ...]]) -> None:
     """Call ``work(*item)`` for all items in threads; the first error ends it. Few items are drawn ahead."""
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(TRANSFERS) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, *item))
-                if len(waiting) > 4 * TRANSFERS:
-                    waiting.popleft().result()
-            while waiting:
-                waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    for _ in in_order(work, items, TRANSFERS, 4 * TRANSFERS):
+        pass
 
 
 def stated(url: str) -> tuple[int, str] | None:
