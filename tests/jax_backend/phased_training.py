@@ -36,7 +36,7 @@ class Joined:
 def recipe(asked):
     from ferlab.config.schema import Phase, Recipe
 
-    tune = Phase("all", 3, 0.02, optimizer="sgd", warmup=0.1, weight_decay=1e-3)
+    tune = Phase("all", 3, 0.005, optimizer="sgd", warmup=0.1, weight_decay=1e-3)
     head = Phase("head", 2, 1e-3, optimizer="adam", trainable=0.0, copies=1)
     return Recipe("test", phases=[tune] if asked.get("one_phase") else [head, tune], ema=asked.get("ema", 0.0))
 

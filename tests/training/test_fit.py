@@ -221,7 +221,6 @@ def test_the_batch_with_a_broken_sample_is_the_one_that_is_kept(
     assert found == ([False, True] if step else [True])
 
 
-@pytest.mark.xfail(raises=pytest.fail.Exception, strict=True, reason="fit.end_epoch takes answers that are no numbers")
 def test_a_last_step_that_ruins_the_network_is_noticed(model: Any, prepared: Prepared, tmp_path: Path) -> None:
     """No step follows whose answers could tell."""
     with pytest.raises(UserError, match="not numbers"):

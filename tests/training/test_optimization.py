@@ -141,15 +141,15 @@ def test_long_gradients_are_clipped_and_short_ones_are_not() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_only_a_plateau_sets_the_rate_epoch_by_epoch(schedule: str) -> None:
-    assert epoch_rate(replace(PHASE, schedule=schedule), 3, 0.5) is None
+    assert epoch_rate(replace(PHASE, schedule=schedule), 10, 3, 0.5) is None
 
 
 def test_a_plateau_warms_up_by_epochs_and_follows_its_factor() -> None:
     phase = replace(PHASE, schedule="plateau", epochs=20, warmup=0.2)
-    found = [epoch_rate(phase, epoch, 1.0) for epoch in range(6)]
+    found = [epoch_rate(phase, phase.epochs, epoch, 1.0) for epoch in range(6)]
     assert found == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
-    assert epoch_rate(phase, 10, 0.25) == pytest.approx(0.0025)
-    assert epoch_rate(replace(phase, warmup=0.0), 0, 1.0) == 0.01
+    assert epoch_rate(phase, phase.epochs, 10, 0.25) == pytest.approx(0.0025)
+    assert epoch_rate(replace(phase, warmup=0.0), 10, 0, 1.0) == 0.01
 
 
 def test_a_plateau_lowers_the_rate_when_its_patience_is_over() -> None:
@@ -160,7 +160,7 @@ def test_a_plateau_lowers_the_rate_when_its_patience_is_over() -> None:
     spec = FitSpec(Recipe("r", phases=[phase]), Augment("none"), 0, True)
     progress, rates, best = Progress(), [], []
     for accuracy in accuracies:
-        rates.append(epoch_rate(phase, progress.phase_epoch, progress.rate_factor))
+        rates.append(epoch_rate(phase, phase.epochs, progress.phase_epoch, progress.rate_factor))
         best.append(advance(progress, phase, {"val_accuracy": accuracy, "val_loss": 1.0}, spec))
     assert rates == expected
     assert [number for number, is_best in enumerate(best, start=1) if is_best] == [1, 2, 6, 11]

@@ -13,21 +13,13 @@ from typing import Any
 
 import psutil
 
+from ferlab.commands.backend import BACKENDS
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.config.schema import DoctorConfig
 from ferlab.errors import UserError
 from ferlab.preparation.spark import java_home
 
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "mlflow",
-    "hydra-core",
-    "pyspark",
-    "scikit-learn",
-    "seaborn",
-    "opencv-python-headless",
-)
+PACKAGES = ("keras", "mlflow", "hydra-core", "pyspark", "scikit-learn", "seaborn", "opencv-python-headless")
 LEAST_DISK_GB = 2
 LEAST_MEMORY_GB = 4
 
@@ -49,7 +41,7 @@ def main() -> list[Outcome]:
 def run(config: DoctorConfig, context: Context) -> dict[str, Any]:
     """Check everything and print it; UserError when something essential is missing."""
     del config
-    checks = [*_python(), *_java(), *_machine(context.home), *_device(), *_weights(), *_tracking(context)]
+    checks = [*_python(), *_backend(), *_java(), *_machine(context.home), *_device(), *_weights(), *_tracking(context)]
     context.terminal.table("ferlab doctor", ["what", "", "found"], [[c.name, c.level, c.text] for c in checks], 3)
     missing = [check for check in checks if check.level == "missing"]
     if missing:
@@ -71,6 +63,19 @@ def _python() -> Iterator[Check]:
             yield Check(name, "ok", metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Check(name, "missing", "not installed; run `make install` or `pip install ferlab`")
+
+
+def _backend() -> Iterator[Check]:
+    """What Keras computes with; the other one need not be installed."""
+    name = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    if name not in BACKENDS:
+        level, text = "missing", f"KERAS_BACKEND={name}; ferlab runs on {' and '.join(BACKENDS)}, set it to one"
+    else:
+        try:
+            level, text = "ok", f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            level, text = "missing", f"{name} is not installed; run `pip install {name}` or change KERAS_BACKEND"
+    yield Check("Keras backend", level, text)
 
 
 def _java() -> Iterator[Check]:

@@ -119,7 +119,8 @@ class Phase:
     ``augment``: how strong the augmentation is, 0 = none, 1 = as configured. A phase of the head alone runs the base
     once over the images (``features: cached``; over ``copies`` augmented versions of them, 0 = the plain images), or
     again in every step (``computed``). ``warmup``: share of the steps; ``schedule: plateau`` multiplies the rate by
-    ``plateau_factor`` after ``plateau_patience`` epochs without a better one. ``clip_norm`` 0 does not clip.
+    ``plateau_factor`` after ``plateau_patience`` epochs without a better one. ``clip_norm``: largest norm of the
+    gradient over all weights, 0 does not clip.
     """
 
     name: str = REQUIRED

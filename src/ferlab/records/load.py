@@ -15,6 +15,13 @@ from ferlab.records.example import decode_example
 from ferlab.records.tfrecord import read_records
 from ferlab.sealed import Opening
 
+UNREADABLE = (ImageError, IndexError, KeyError, ValueError)
+"""What reading a damaged record raises."""
+
+
+Annotation = tuple[int, tuple[int, ...], tuple[float, float]]
+"""Label, votes and affect of one sample, as in ``StoredSample``."""
+
 
 @dataclass(frozen=True)
 class StoredSample:
@@ -30,6 +37,11 @@ class StoredSample:
     votes: tuple[int, ...]
     twin: bool | None
     affect: tuple[float, float]
+
+    @property
+    def annotation(self) -> Annotation:
+        """Label, votes and affect."""
+        return self.label, self.votes, self.affect
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,10 @@ class Annotations:
     def __getitem__(self, rows: Any) -> "Annotations":
         return Annotations(self.labels[rows], self.votes[rows], self.affect[rows])
 
-    def __setitem__(self, rows: Any, other: "Annotations | StoredSample") -> None:
-        if isinstance(other, StoredSample):
-            self.labels[rows], self.votes[rows], self.affect[rows] = other.label, other.votes, other.affect
-        else:
-            self.labels[rows], self.votes[rows], self.affect[rows] = other.labels, other.votes, other.affect
+    def __setitem__(self, rows: Any, other: "Annotations | Annotation") -> None:
+        self.labels[rows], self.votes[rows], self.affect[rows] = (
+            (other.labels, other.votes, other.affect) if isinstance(other, Annotations) else other
+        )
 
 
 @dataclass(frozen=True)
@@ -100,8 +111,8 @@ def read_shard(file: Path, manifest: Manifest, shard: Shard) -> Iterator[StoredS
     for payload in read_payloads(file, shard):
         try:
             yield stored_sample(payload, manifest)
-        except (ImageError, IndexError, KeyError) as error:
-            raise _damaged(file, str(error)) from error
+        except UNREADABLE as error:
+            raise damaged(file, str(error)) from error
 
 
 def read_payloads(file: Path, shard: Shard) -> Iterator[bytes]:
@@ -112,35 +123,41 @@ def read_payloads(file: Path, shard: Shard) -> Iterator[bytes]:
             found += 1
             yield payload
     except OSError as error:
-        raise _damaged(file, str(error)) from error
+        raise damaged(file, str(error)) from error
     if found != shard.samples:
-        raise _damaged(file, f"{found} records, the manifest says {shard.samples}")
+        raise damaged(file, f"{found} records, the manifest says {shard.samples}")
 
 
 def stored_sample(payload: bytes, manifest: Manifest) -> StoredSample:
-    """The sample in a serialised record; ImageError, IndexError or KeyError when it is damaged."""
+    """The sample in a serialised record; one of UNREADABLE when it is damaged."""
     row: dict[str, Any] = decode_example(payload)
+    label, votes, affect = _annotation(row)
     return StoredSample(
         id=row["id"].decode(),
-        label=int(row["label"][0]),
+        label=label,
         pixels=decode_record(row["image"], manifest.encoding, manifest.size_px, manifest.colour),
-        votes=tuple(int(vote) for vote in row.get("votes", ())),
+        votes=votes,
         twin=bool(row["twin"][0]) if "twin" in row else None,
-        affect=(_number(row, "valence"), _number(row, "arousal")),
+        affect=affect,
     )
+
+
+def stored_annotation(payload: bytes) -> Annotation:
+    """What is known of the sample in a serialised record, its picture left as it is."""
+    return _annotation(decode_example(payload))
+
+
+def _annotation(row: dict[str, Any]) -> Annotation:
+    votes = tuple(int(vote) for vote in row.get("votes", ()))
+    return int(row["label"][0]), votes, (_number(row, "valence"), _number(row, "arousal"))
 
 
 def _number(row: dict[str, Any], name: str) -> float:
     return float(row[name][0]) if name in row else math.nan
 
 
-def stored_label(payload: bytes) -> int:
-    """The label in a serialised record, its picture left as it is."""
-    row: dict[str, Any] = decode_example(payload)
-    return int(row["label"][0])
-
-
-def _damaged(file: Path, reason: str) -> UserError:
+def damaged(file: Path, reason: str) -> UserError:
+    """What is said of a shard, or of the folder of one, that cannot be read."""
     return UserError(f"{file}: cannot be read ({reason}). Remove the folder and run `ferlab prepare` again.")
 
 
@@ -158,6 +175,6 @@ def load_split(folder: Path, manifest: Manifest, split: str) -> SplitArrays:
     # one shard too long must not write past the end before its count is checked
     for position, sample in enumerate(read_samples(folder, manifest, split)):
         if position < total:
-            images[position], annotations[position] = sample.pixels, sample
+            images[position], annotations[position] = sample.pixels, sample.annotation
         ids.append(sample.id)
     return SplitArrays(tuple(ids), images, annotations)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -112,7 +112,8 @@ class _PhaseRun:
     def begin_epoch(self, epoch: int) -> None:
         """Seed the random layers and set the rate of the epoch, counted from 0."""
         _seed_layers(self.stage.network, self.stage.batches.spec.seed, epoch)
-        rate = epoch_rate(self.phase, self.progress.phase_epoch, self.progress.rate_factor)
+        epochs, done = self.spec.epochs(self.phase), self.progress.phase_epoch
+        rate = epoch_rate(self.phase, epochs, done, self.progress.rate_factor)
         if rate is not None:
             self.stage.trainee.optimizer.learning_rate = rate
 
@@ -123,9 +124,11 @@ class _PhaseRun:
             UserError: ``share`` of the samples with numbers as answers is not 1.
 
         """
-        if share == 1:
-            return
-        step = int(share * done + 1e-3)
+        if share != 1:
+            self._stop(epoch, int(share * done + 1e-3))
+
+    def _stop(self, epoch: int, step: int) -> NoReturn:
+        """Keep the batch of ``step`` (from 0) and the one before, and say that something in them is no number."""
         batches = list(islice(self.stage.batches.epoch(epoch, self.stage.change), max(0, step - 1), step + 1))
         file = self.checkpoints.keep_batches(NOT_FINITE, batches)
         message = (
@@ -145,6 +148,9 @@ class _PhaseRun:
         metrics |= measured(self.stage.network, self.stage.validation(), self.known)
         if shown is not weights:
             self.model.set_weights(weights)
+        # TensorFlow's ReLU makes 0 of what is no number, so answers alone do not show broken weights
+        if not np.isfinite([metrics["val_loss"], *(array.sum() for array in weights)]).all():
+            self._stop(self.progress.epoch, self.stage.batches.steps_per_epoch - 1)
         optimizer = self.stage.trainee.optimizer
         metrics["learning_rate"] = float(np.asarray(optimizer.learning_rate))
         # another machine may round otherwise, and all must stop at the same epoch

@@ -16,12 +16,14 @@ from ferlab.errors import UserError
 from ferlab.manifest import Manifest, Shard
 from ferlab.parallel import in_order
 from ferlab.records.load import (
+    UNREADABLE,
     Annotations,
     SplitArrays,
+    damaged,
     load_split,
     read_payloads,
     split_bytes,
-    stored_label,
+    stored_annotation,
     stored_sample,
 )
 from ferlab.samples import TRAIN, VALIDATION
@@ -161,7 +163,7 @@ class ShardBatches:
 
         def make(step: int, payloads: list[bytes]) -> Batch:
             rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
-            return self.targets.batch(*decoded(payloads, self.manifest), change, rng)
+            return self.targets.batch(*decoded(payloads, self.folder, self.manifest), change, rng)
 
         groups = grouped(self._payloads(number), self.spec.own_size)
         return in_threads(make, zip(range(self.steps_per_epoch), groups, strict=False))
@@ -192,7 +194,7 @@ class ShardBatches:
         counts = self.manifest.counts[TRAIN]
         shows = wanted_shows([counts[name] for name in self.manifest.classes])
         for record in records:
-            label = np.array([stored_label(record)])
+            label = np.array([stored_annotation(record)[0]])
             yield from [record] * int(repeated(label, shows, rng)[0])
 
     def _buffer(self) -> int:
@@ -220,10 +222,9 @@ class Validation:
     def _stored_annotations(self) -> Annotations:
         shards = self.manifest.split_shards(VALIDATION)
         known = Annotations.room_for(sum(shard.samples for shard in shards), self.manifest)
-        first = 0
-        for _, block in blocks_of(self.folder, self.manifest, shards):
-            known[first : first + len(block)] = block
-            first += len(block)
+        payloads = (row for shard in shards for row in read_payloads(self.folder / shard.name, shard))
+        for place, payload in enumerate(payloads):
+            known[place] = stored_annotation(payload)
         return known
 
 
@@ -261,6 +262,9 @@ def _loaded(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:
 
 def steps_of(held: Sequence[int], manifest: Manifest, spec: BatchSpec) -> int:
     """Whole batches that every process can fill from the samples it holds; UserError when there is none."""
+    if not min(held):
+        message = f"{manifest.protocol}: fewer shards than the {len(held)} processes. Prepare with preparation.shards."
+        raise UserError(message)
     steps = min(held) // (spec.batch_size // len(held))
     if not steps:
         message = (
@@ -280,20 +284,23 @@ def in_threads(work: Any, items: Any) -> Iterator[Any]:
 def blocks_of(folder: Path, manifest: Manifest, shards: Sequence[Shard]) -> Iterator[tuple[np.ndarray, Annotations]]:
     """Images and annotations of every sample of ``shards`` in order, up to BLOCK_SIZE at a time."""
 
-    def groups() -> Iterator[tuple[list[bytes], Manifest]]:
+    def groups() -> Iterator[tuple[list[bytes], Path, Manifest]]:
         for shard in shards:
             payloads = list(read_payloads(folder / shard.name, shard))
             for first in range(0, len(payloads), BLOCK_SIZE):
-                yield payloads[first : first + BLOCK_SIZE], manifest
+                yield payloads[first : first + BLOCK_SIZE], folder, manifest
 
     return in_threads(decoded, groups())
 
 
-def decoded(payloads: Sequence[bytes], manifest: Manifest) -> tuple[np.ndarray, Annotations]:
-    """Images uint8 (n, s, s, c) of serialised records, and what is known of them."""
+def decoded(payloads: Sequence[bytes], folder: Path, manifest: Manifest) -> tuple[np.ndarray, Annotations]:
+    """Images uint8 (n, s, s, c) of records in ``folder``, and what is known of them; UserError when one is damaged."""
     images = np.empty((len(payloads), manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
     known = Annotations.room_for(len(payloads), manifest)
     for place, payload in enumerate(payloads):
-        sample = stored_sample(payload, manifest)
-        images[place], known[place] = sample.pixels, sample
+        try:
+            sample = stored_sample(payload, manifest)
+            images[place], known[place] = sample.pixels, sample.annotation
+        except UNREADABLE as error:
+            raise damaged(folder, str(error)) from error
     return images, known

@@ -30,7 +30,10 @@ def optimizer(phase: Phase, total_steps: int, ema: float = 0.0) -> Any:
     """
     import keras
 
-    common: dict[str, Any] = {"learning_rate": learning_rate(phase, total_steps), "clipnorm": phase.clip_norm or None}
+    common: dict[str, Any] = {
+        "learning_rate": learning_rate(phase, total_steps),
+        "global_clipnorm": phase.clip_norm or None,
+    }
     if ema:
         common |= {"use_ema": True, "ema_momentum": ema}
     if phase.optimizer == "adam":
@@ -45,10 +48,13 @@ def optimizer(phase: Phase, total_steps: int, ema: float = 0.0) -> Any:
     return made
 
 
-def epoch_rate(phase: Phase, phase_epoch: int, factor: float) -> float | None:
-    """The rate of a ``plateau`` phase in an epoch (from 0): warmed up by epochs, times ``factor``; None for others."""
+def epoch_rate(phase: Phase, epochs: int, phase_epoch: int, factor: float) -> float | None:
+    """The rate of a ``plateau`` phase of ``epochs`` in one of them (from 0); None for other schedules.
+
+    It is warmed up by epochs, and ``factor`` is how far it has fallen.
+    """
     if phase.schedule != "plateau":
         return None
-    warm_epochs = phase.warmup * phase.epochs
+    warm_epochs = phase.warmup * epochs
     warmed = min(1.0, (phase_epoch + 1) / warm_epochs) if warm_epochs else 1.0
     return phase.learning_rate * warmed * factor

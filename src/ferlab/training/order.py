@@ -12,6 +12,10 @@ GROUPS = range(8, 21)
 """Steps that one call of the backend may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
 
 
+CHUNK = 256
+"""Items drawn at a time from what is shuffled."""
+
+
 def grouped_steps(steps: int) -> tuple[int, int]:
     """How many of ``steps`` batches one call executes, and how many an epoch then has.
 
@@ -54,7 +58,7 @@ def shuffled(items: Iterable[Item], size: int, rng: np.random.Generator) -> Iter
     """Items in random order through a buffer of ``size`` of them."""
     source = iter(items)
     buffer = list(islice(source, size))
-    while chunk := list(islice(source, size)):
+    while chunk := list(islice(source, CHUNK)):
         for item, place in zip(chunk, rng.integers(0, len(buffer), len(chunk)).tolist(), strict=True):
             yield buffer[place]
             buffer[place] = item

@@ -1,0 +1,70 @@
+"""``ferlab train`` on the JAX backend as a user runs it, and ``ferlab evaluate`` of its model on TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+
+from ferlab.predictions import Predictions
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = """
+import sys
+from ferlab.cli import main
+code = main(sys.argv[1:])
+assert "tensorflow" not in sys.modules, "TensorFlow was imported"
+assert "jax" in sys.modules, "JAX was not imported"
+sys.exit(code)
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture
+def jax_packages(jax_python, tmp_path):
+    """A folder with JAX alone, to be found beside the packages of this environment."""
+    folder = tmp_path / "jax-packages"
+    folder.mkdir()
+    (installed,) = jax_python.parents[1].glob("lib/python3*/site-packages")
+    for package in [*installed.glob("jax*"), installed / "ml_dtypes", installed / "opt_einsum"]:
+        (folder / package.name).symlink_to(package)
+    return folder
+
+
+def finished(command, environment, home):
+    """The JSON object that the command wrote."""
+    out = home / "result.json"
+    dropped = ("KERAS_BACKEND", "PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, *command, "--json", str(out)],
+        env={key: value for key, value in os.environ.items() if key not in dropped} | environment,
+        cwd=home, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+def predictions_of(home, run_id):
+    from mlflow.tracking import MlflowClient
+
+    place = MlflowClient(f"sqlite:///{home / 'mlflow.db'}").get_run(run_id).info.artifact_uri
+    return Predictions.load(Path(unquote(urlparse(place).path)) / "predictions" / "validation.parquet")
+
+
+def test_a_model_trained_on_jax_answers_the_same_on_tensorflow(home, jax_packages):
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{REPOSITORY / 'src'}:{jax_packages}"}
+    settings = ("debug=fast", "backbone=seq1", "backbone.width=0.25", "debug.max_steps=8", "debug.max_epochs=3")
+    trained = finished(("-c", COMMAND, "train", *settings), on_jax, home)
+    evaluate = ("-m", "ferlab", "evaluate", f"run={trained['run_id']}", "split=validation")
+    evaluated = finished(evaluate, {"KERAS_BACKEND": "tensorflow"}, home)
+    assert evaluated["metrics"]["accuracy"] == trained["metrics"]["accuracy"]
+    wanted, found = (predictions_of(home, outcome["run_id"]) for outcome in (trained, evaluated))
+    assert found.ids == wanted.ids
+    assert len(wanted.ids) > 5
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
+    assert np.ptp(wanted.probabilities, axis=0).max() > 1e-2
