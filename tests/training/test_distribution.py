@@ -10,19 +10,29 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.training.distribution import all_gpus, check_shares, fed, join_processes, steps_at_once
+from ferlab.training.distribution import all_gpus, check_shares, fed, join_processes, of_first_process, steps_at_once
 
-SCRIPT = Path(__file__).with_name("small_training.py")
+STEPS = Path(__file__).with_name("small_training.py")
+FIT = Path(__file__).parents[1] / "jax_backend" / "phased_training.py"
 
 
-def run_small_training(**options):
+def run_script(script, options):
     """Logical devices are fixed when TensorFlow starts, so each training has a process of its own."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(options)],
+        [sys.executable, str(script), json.dumps(options)],
         env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_small_training(**options):
+    return run_script(STEPS, options)
+
+
+def full_disk():
+    message = "the disk is full"
+    raise UserError(message)
 
 
 @pytest.mark.parametrize("options", [{"use_ema": True}, {"rho": 0.5}], ids=["sgd", "sharpness"])
@@ -62,3 +72,26 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused():
 def test_only_jax_joins_processes(tf):
     with pytest.raises(UserError, match="KERAS_BACKEND=jax"):
         join_processes("127.0.0.1:1", 2, 0)
+
+
+def test_fit_on_two_mirrored_devices_has_the_losses_of_one(prepared, tmp_path):
+    """Plain SGD, no BatchNormalization: that sees a device's share of the batch and not the whole."""
+
+    def outcome(name, devices):
+        asked = {"folder": str(prepared.folder), "work": str(tmp_path / name), "cpus": 2, "devices": devices}
+        return run_script(FIT, asked | {"batch_norm": False, "one_phase": True, "augment": "light"})
+
+    alone, both = outcome("alone", ["CPU:0"]), outcome("both", ["CPU:0", "CPU:1"])
+    assert (alone["devices"], both["devices"]) == (1, 2)
+    assert both["batches"] == alone["batches"]
+    for mine, wanted in zip(both["history"], alone["history"], strict=True):
+        assert mine.pop("phase") == wanted.pop("phase")
+        assert mine == pytest.approx(wanted, abs=1e-4)
+    assert alone["history"][-1]["loss"] < 0.99 * alone["history"][0]["loss"]
+
+
+def test_the_first_process_answers_for_all(tf):
+    """With one process it is the first; two are tested on JAX."""
+    assert of_first_process(lambda: [1, 2]) == [1, 2]
+    with pytest.raises(UserError, match="full"):
+        of_first_process(full_disk)

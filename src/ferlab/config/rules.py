@@ -158,7 +158,8 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
     if recipe.phases and recipe.swa > recipe.phases[-1].epochs:
         yield "recipe.swa", f"averages {recipe.swa} epochs, the last phase has {recipe.phases[-1].epochs}"
     row = CATALOG.get(backbone.name)
-    if row and not row.pretrained and any(phase.trainable < 1 or phase.from_block for phase in recipe.phases):
+    from_nothing = row and not row.pretrained and backbone.weights == "none"
+    if row and from_nothing and any(phase.trainable < 1 or phase.from_block for phase in recipe.phases):
         yield (
             "recipe",
             f"{recipe.name} freezes layers; {backbone.name} has no pretrained base: use recipe={row.default_recipe}",

@@ -121,15 +121,16 @@ class Checkpoints:
         with np.load(current / BEST) as arrays:
             return _listed(arrays, WEIGHT)
 
-    def keep_batches(self, name: str, batches: Sequence[Sequence[np.ndarray]]) -> Path:
-        """The file that now holds ``batches`` as arrays ``inputs0``, ``targets0``, ``weights0``, ``inputs1``, ..."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            f"{part}{number}": array
-            for number, batch in enumerate(batches)
-            for part, array in zip(("inputs", "targets", "weights"), batch, strict=False)
-        }
-        _write(self.folder / name, arrays)
+    def keep_batches(self, name: str, batches: Sequence[tuple[Any, ...]]) -> Path:
+        """The file that now holds ``batches`` as arrays ``inputs0``, ``targets0`` (``targets0_affect``), ..."""
+        arrays = {}
+        for number, batch in enumerate(batches):
+            for part, content in zip(("inputs", "targets", "weights"), batch, strict=False):
+                named = content if isinstance(content, dict) else {"": content}
+                arrays |= {f"{part}{number}{'_' * bool(key)}{key}": array for key, array in named.items()}
+        with writing_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(self.folder / name, arrays)
         return self.folder / name
 
     def files(self) -> list[Path]:

@@ -190,10 +190,12 @@ def _repeated(batch: Batch) -> Generator[Batch, None, None]:
 
 def _forward_ms(network: Any, inputs: np.ndarray) -> float:
     predicted(network, inputs)
-    started = time.perf_counter()
+    seconds = []
     for _ in range(FORWARD_PASSES):
+        started = time.perf_counter()
         predicted(network, inputs)
-    return 1000 * (time.perf_counter() - started) / FORWARD_PASSES
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds)
 
 
 def _making(stage: Stage, number: int) -> tuple[float, float]:
