@@ -50,7 +50,7 @@ class Facts:
 
 def dataset_source(facts: Facts, dataset: Dataset, debug: Debug) -> Iterator[Problem]:
     """Either a root or synthetic faces (debug runs ignore the root), and a protocol that the layout has."""
-    if dataset.root and dataset.synthesize.count and debug.name == "none":
+    if dataset.root and dataset.synthesize.count and debug.name != "fast":
         yield (
             "dataset.root",
             f"given, but dataset.synthesize.count={dataset.synthesize.count} draws faces instead; "
@@ -228,6 +228,12 @@ def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
         seen.add(key)
 
 
+def pipeline_trains(_: Facts, pipeline: Pipeline, debug: Debug) -> Iterator[Problem]:
+    """A profile looks at one network."""
+    if debug.profile_steps:
+        yield "debug", "a profile looks at one network: use `ferlab train debug=profile`"
+
+
 RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "debug"), dataset_source),
     (("dataset",), dataset_known),
@@ -239,5 +245,6 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("compute",), device_present),
     (("compute",), cluster_named),
     (("pipeline",), members_known),
+    (("pipeline", "debug"), pipeline_trains),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""

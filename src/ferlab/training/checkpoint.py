@@ -123,7 +123,7 @@ class Checkpoints:
 
     def keep_batches(self, name: str, batches: Sequence[tuple[Any, ...]]) -> Path:
         """The file that now holds ``batches`` as arrays ``inputs0``, ``targets0`` (``targets0_affect``), ..."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for number, batch in enumerate(batches):
             for part, content in zip(("inputs", "targets", "weights"), batch, strict=False):
                 named = content if isinstance(content, dict) else {"": content}
