@@ -37,7 +37,8 @@ def recipe(asked):
     from ferlab.config.schema import Phase, Recipe
 
     tune = Phase("all", 3, 0.005, optimizer="sgd", warmup=0.1, weight_decay=1e-3)
-    head = Phase("head", 2, 1e-3, optimizer="adam", trainable=0.0, copies=1)
+    features = "computed" if asked.get("joined") else "cached"  # as where several processes train
+    head = Phase("head", 2, 1e-3, optimizer="adam", trainable=0.0, features=features, copies=1)
     return Recipe("test", phases=[tune] if asked.get("one_phase") else [head, tune], ema=asked.get("ema", 0.0))
 
 

@@ -1,7 +1,6 @@
 """What a person sees: lines, tables and progress. Plain text when the output is not a terminal."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -90,13 +89,10 @@ class EpochLines:
 
     def __init__(self, terminal: Terminal, bar: Progress, name: str, images_per_step: int) -> None:
         self.terminal, self.bar, self.name, self.images_per_step = terminal, bar, name, images_per_step
-        self.started = time.monotonic()
-        self.first_epoch = 0
         self.task = bar.add_task("", total=None, visible=False, start=False, unit="img")
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         """``step`` of ``steps`` of an epoch is done."""
-        self.first_epoch = self.first_epoch or epoch
         label = f"  {self.name}  epoch {epoch}"
         if self.bar.tasks[self.task].description != label:
             self.bar.reset(self.task, description=label, total=steps * self.images_per_step, visible=True)
@@ -105,14 +101,14 @@ class EpochLines:
     def on_epoch(self, row: EpochRow) -> None:
         """An epoch is done and safe."""
         self.bar.update(self.task, visible=False)
-        done = row.epoch - (self.first_epoch or row.epoch) + 1
-        left = (time.monotonic() - self.started) / done * (row.total_epochs - row.epoch)
+        later = row.total_epochs - row.epoch - row.left_in_phase
+        left = duration(row.seconds * row.left_in_phase) + (f" + {later} epochs of later phases" if later > 0 else "")
         numbers = row.metrics
         self.terminal.say(
             f"  {self.name}  epoch {row.epoch:>2}/{row.total_epochs} [{row.phase}]  "
             f"loss {numbers['loss']:.3f}  acc {100 * numbers['accuracy']:.1f}  "
             f"val {100 * numbers['val_accuracy']:.1f}{' *' if row.is_best else '  '}  "
-            f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {duration(left)}"
+            f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {left}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.distribution import all_gpus, check_shares
-from ferlab.training.fit import EpochRow, Watch, fit
+from ferlab.training.fit import NOT_FINITE, EpochRow, Watch, fit
 from ferlab.training.inputs import BatchSpec, TrainingData, training_data
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
@@ -103,7 +103,8 @@ def train(
         earlier_s = sum(row["seconds"] for row in checkpoints.history())
         started = time.monotonic()
         # a run that was stopped before its first epoch ended begins anew, as the same run
-        model, progress = _fit(config, context, prepared, run, checkpoints, interrupted if earlier_s else None)
+        going_on = interrupted if checkpoints.current() else None
+        model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
         minutes = (time.monotonic() - started + earlier_s) / 60
         run.log_metrics({"train_minutes": minutes})
         scores = log_validation(run, prepared, model)
@@ -111,7 +112,7 @@ def train(
         log_trained_model(run, config, manifest, model)
         for file in checkpoints.files():
             run.log_file(file, "checkpoints")
-        checkpoints.remove()
+    checkpoints.remove()  # a run that is killed before it has ended still needs them
     return Trained(run.id, name, scores, minutes)
 
 
@@ -169,6 +170,10 @@ def _interrupted(reference: str, context: Context) -> RunRecord:
     if record.stage != "train" or record.status in ("FINISHED", "RUNNING"):
         stage = record.stage or "not one of ferlab"
         message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
+        raise UserError(message)
+    folder = context.home / "checkpoints" / record.id
+    if "val_accuracy" in record.metrics and Checkpoints(folder).current() is None:
+        message = f"resume={reference}: its checkpoints are not on this machine ({folder}). Bring them, or train anew."
         raise UserError(message)
     context.raw = {**record.config(), "resume": record.id}
     return record
@@ -228,17 +233,26 @@ def _watched_fit(
 ) -> Progress:
     """``fit`` with every epoch's numbers on the run and on the terminal."""
     phases = [phase.name for phase in spec.recipe.phases]
+
+    def log(row: Mapping[str, Any]) -> None:
+        numbers = {key: value for key, value in row.items() if key not in ("phase", "epoch")}
+        run.log_metrics(numbers | {"phase": 1 + phases.index(row["phase"])}, row["epoch"])
+
     for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
-        run.log_metrics({key: value for key, value in last.items() if key not in ("phase", "epoch")}, last["epoch"])
+        log(last)
     with context.terminal.epochs(run.name, spec.recipe.batch_size) as show:
 
         def on_epoch(row: EpochRow) -> None:
-            numbers = {"images_per_s": row.images_per_s, "seconds": row.seconds, "phase": 1 + phases.index(row.phase)}
-            run.log_metrics(numbers | row.metrics, row.epoch)
+            log(row.numbers())
             show.on_epoch(row)
             interrupts.check()
 
-        return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch), resume)
+        try:
+            return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch), resume)
+        except UserError:
+            for file in checkpoints.folder.glob(NOT_FINITE):
+                run.log_file(file, "checkpoints")
+            raise
 
 
 def _weights(config: TrainConfig, context: Context) -> str:

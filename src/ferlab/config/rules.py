@@ -155,6 +155,8 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
             yield f"recipe.phases.{phase.name}", problem
     if recipe.ema and recipe.swa:
         yield "recipe.swa", "weights are averaged one way: set recipe.ema or recipe.swa to 0"
+    if recipe.swa and recipe.patience:
+        yield "recipe.patience", "may end the last phase before its averaging (recipe.swa) begins; set one of them to 0"
     if recipe.phases and recipe.swa > recipe.phases[-1].epochs:
         yield "recipe.swa", f"averages {recipe.swa} epochs, the last phase has {recipe.phases[-1].epochs}"
     row = CATALOG.get(backbone.name)
@@ -171,20 +173,30 @@ def _phase_problems(phase: Phase) -> Iterator[str]:
         yield "adam takes no weight_decay; use adamw"
     if phase.schedule == "constant" and phase.warmup:
         yield "a constant rate takes no warmup; use schedule: cosine or plateau"
+    if phase.copies and not phase.augment:
+        yield "copies of images that are not augmented are the same; leave copies out"
     if phase.from_block and phase.trainable < 1:
         yield "from_block says which layers learn; leave out trainable"
     if phase.copies and not (phase.head_only and phase.features == "cached"):
         yield "copies are augmented images whose features are cached; it needs trainable: 0 and features: cached"
 
 
-def targets_fit(_: Facts, recipe: Recipe, dataset: Dataset) -> Iterator[Problem]:
+def targets_fit(_: Facts, recipe: Recipe, dataset: Dataset, augment: Augment) -> Iterator[Problem]:
     """The loss of several valid answers is one of its own."""
     if dataset.targets != "multi_target":
         return
+    if augment.mixup or augment.cutmix:
+        yield "augment", "multi_target knows valid answers and no shares of them: set augment.mixup and cutmix to 0"
     if recipe.label_smoothing:
         yield "recipe.label_smoothing", "multi_target has several valid answers and cannot be smoothed; set it to 0"
     if recipe.loss != "cross_entropy":
         yield "recipe.loss", "multi_target has a loss of its own; leave recipe.loss out"
+
+
+def weights_made(_: Facts, recipe: Recipe, preparation: Preparation) -> Iterator[Problem]:
+    """Class weights in the loss need weights that differ."""
+    if recipe.balance == "weights" and preparation.class_weights == "none":
+        yield "recipe.balance", "weights, but preparation.class_weights=none makes them all 1; choose others, or none"
 
 
 def augment_fits(_: Facts, augment: Augment) -> Iterator[Problem]:
@@ -240,7 +252,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "preparation"), stored_images),
     (("backbone", "dataset", "preparation"), backbone_fits),
     (("recipe", "backbone"), recipe_fits),
-    (("recipe", "dataset"), targets_fit),
+    (("recipe", "dataset", "augment"), targets_fit),
+    (("recipe", "preparation"), weights_made),
     (("augment",), augment_fits),
     (("compute",), device_present),
     (("compute",), cluster_named),

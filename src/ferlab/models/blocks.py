@@ -77,6 +77,26 @@ def head_model(model: Any) -> Any:
     return keras.Model(features, outputs, name=f"{model.name}_head")
 
 
+def logits_model(model: Any, on_features: bool) -> Any:
+    """What learns: images (or features of ``feature_model``) to logits (n, classes), on the layers of ``model``.
+
+    A loss on logits keeps its gradient where probabilities round to 0. With a second head the outputs are a dict that
+    has the logits under the name of the probabilities.
+    """
+    import keras
+
+    logits, inputs = model.get_layer("logits"), model.input
+    outputs = logits.output
+    if on_features:
+        dropout = model.get_layer("dropout")
+        inputs = keras.Input(dropout.input.shape[1:], name="features")
+        outputs = logits(dropout(inputs))
+    if isinstance(model.output, dict):
+        affect = model.get_layer("affect")
+        outputs = {"probabilities": outputs, "affect": affect(dropout(inputs)) if on_features else affect.output}
+    return keras.Model(inputs, outputs, name=f"{model.name}_logits")
+
+
 def _first_of(base: Any, block: str) -> int:
     for position, layer in enumerate(base.layers):
         if layer.name.startswith(block):

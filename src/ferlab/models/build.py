@@ -6,13 +6,11 @@ from importlib import import_module
 from typing import Any
 
 from ferlab.errors import UserError
-from ferlab.models.blocks import base_of, every_layer, feature_model, head_model, set_trainable
+from ferlab.models.blocks import every_layer
 from ferlab.models.catalog import Backbone, backbone
 from ferlab.models.layers import BATCH_NORM_MOMENTUM
 from ferlab.models.preprocessing import cropped, enlarged, normalised
 from ferlab.models.weights import load_weights
-
-__all__ = ["BuiltModel", "ModelSpec", "base_of", "build_model", "feature_model", "head_model", "set_trainable"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from ferlab.scoring.views import PLAIN, View, combine_views
 from ferlab.sealed import Opening
 
 PROBABILITIES = "probabilities"
+NO_PIXELS = np.empty(0, np.uint8)
+"""In place of those that were seen: a split of large pictures does not fit into memory."""
 BATCH = 256
 """Images a step: one fixed size, so that the arithmetic is the same for every split."""
 
@@ -55,7 +57,7 @@ def predict_split_with_views(
     seen: list[StoredSample] = []
     plain, combined = [], []
     for batch in _batches(read_samples(folder, manifest, split, opening)):
-        seen += batch
+        seen += [replace(sample, pixels=NO_PIXELS) for sample in batch]
         images = np.stack([sample.pixels for sample in batch])
         outputs = (_class_part(model.predict_on_batch(view.of(images))) for view in views)
         found = np.stack([np.asarray(output, np.float64) for output in outputs])

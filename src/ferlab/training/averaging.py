@@ -11,8 +11,8 @@ COUNT, MEAN = "count", "mean"
 class Average:
     """Equal-weight mean of the weights of several epochs (Izmailov et al. 2018).
 
-    It covers everything that a model holds, BatchNormalization's moving averages too, so that no pass over the data
-    has to follow.
+    BatchNormalization's moving averages are averaged with the rest; the paper instead passes over the data once more
+    to compute them for the averaged weights.
     """
 
     def __init__(self) -> None:

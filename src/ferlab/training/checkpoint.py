@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from ferlab.errors import UserError
 from ferlab.storage.files import remove_folder, writing_errors
 
 LAST, BEST, STATE = "last.npz", "best.npz", "state.json"
+KEPT = 2
+"""Newest checkpoints that stay: should the last one be damaged, the one before is gone on with."""
 WEIGHT, OPTIMIZER, AVERAGE = "weight", "optimizer", "average"
 
 
@@ -22,8 +24,8 @@ WEIGHT, OPTIMIZER, AVERAGE = "weight", "optimizer", "average"
 class Progress:
     """Where a training stands after ``epoch`` epochs in all. ``history`` has one row of numbers an epoch.
 
-    ``waited``: epochs since the best one; ``flat``: since the best one or the last fall of a ``plateau`` rate, which is
-    ``rate_factor`` times the phase's.
+    ``waited``: epochs since the phase's best one; ``flat``: since that or the last fall of a ``plateau`` rate, which is
+    ``rate_factor`` times the phase's. ``phase_accuracy`` and ``phase_loss`` are those of the phase's best epoch.
     """
 
     phase: int = 0
@@ -32,11 +34,19 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
     best_epoch: int = 0
+    phase_accuracy: float = -1.0
+    phase_loss: float = float("inf")
     waited: int = 0
     flat: int = 0
     rate_factor: float = 1.0
     phase_done: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin_phase(self, index: int) -> None:
+        """Stand before the first epoch of a phase."""
+        self.phase, self.phase_epoch, self.phase_done = index, 0, False
+        self.phase_accuracy, self.phase_loss = -1.0, float("inf")
+        self.waited, self.flat, self.rate_factor = 0, 0, 1.0
 
 
 @dataclass(frozen=True)
@@ -77,40 +87,34 @@ class Checkpoints:
                 _same_file(current / BEST, partial / BEST)
             (partial / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
             partial.rename(self.folder / f"epoch-{progress.epoch:06d}")
-        for old in self._complete()[:-1]:
+        for old in self._complete()[:-KEPT]:
             remove_folder(old)
 
     def current(self) -> Path | None:
-        """Folder of the newest checkpoint, or None."""
-        complete = self._complete()
-        return complete[-1] if complete else None
+        """Folder of the newest checkpoint that is whole, or None."""
+        return next((folder for folder in reversed(self._complete()) if _is_whole(folder)), None)
 
     def load(self) -> tuple[Saved, Progress]:
         """What was saved last, and the progress.
 
         Raises:
-            UserError: there is no checkpoint, or it is damaged.
+            UserError: there is no checkpoint, or none is whole.
 
         """
         current = self.current()
         if current is None:
-            message = f"{self.folder}: no checkpoint there; the run has ended or never finished an epoch."
+            state = "all checkpoints are damaged" if self._complete() else "no checkpoint there; none was written"
+            message = f"{self.folder}: {state}. Train anew."
             raise UserError(message)
-        try:
-            with np.load(current / LAST) as arrays:
-                average = {
-                    key.removeprefix(f"{AVERAGE}."): arrays[key] for key in arrays if key.startswith(f"{AVERAGE}.")
-                }
-                saved = Saved(_listed(arrays, WEIGHT), _listed(arrays, OPTIMIZER), average)
-            return saved, Progress(**self._state(current))
-        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
-            message = f"{current}: damaged checkpoint ({str(error).splitlines()[0][:120]}). Train anew."
-            raise UserError(message) from error
+        with np.load(current / LAST) as arrays:
+            average = {key.removeprefix(f"{AVERAGE}."): arrays[key] for key in arrays if key.startswith(f"{AVERAGE}.")}
+            saved = Saved(_listed(arrays, WEIGHT), _listed(arrays, OPTIMIZER), average)
+        return saved, Progress(**_state(current))
 
     def history(self) -> list[dict[str, Any]]:
         """One row of numbers for every epoch that the newest checkpoint holds."""
         current = self.current()
-        return list(self._state(current)["history"]) if current else []
+        return list(_state(current)["history"]) if current else []
 
     def best_weights(self) -> list[np.ndarray]:
         """Weights of the best epoch so far."""
@@ -134,23 +138,37 @@ class Checkpoints:
         return self.folder / name
 
     def files(self) -> list[Path]:
-        """The newest checkpoint's files: last epoch with its optimizer, best epoch."""
+        """The newest checkpoint's files: last epoch with its optimizer, best epoch, where training stands."""
         current = self.current()
-        return [current / LAST, current / BEST] if current else []
+        return [current / name for name in (LAST, BEST, STATE)] if current else []
 
     def remove(self) -> None:
         """Forget all checkpoints of this run."""
         remove_folder(self.folder)
 
-    def _state(self, checkpoint: Path) -> dict[str, Any]:
-        return dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
-
     def _complete(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("epoch-*") if (path / STATE).is_file())
 
 
+def _state(checkpoint: Path) -> dict[str, Any]:
+    return dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether its state can be read and its archives end as they should."""
+    try:
+        Progress(**_state(checkpoint))
+        return is_zipfile(checkpoint / LAST) and is_zipfile(checkpoint / BEST)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _write(file: Path, arrays: Any) -> None:
-    np.savez(file, **arrays)
+    """All of it on the disk, also when the machine stops right after."""
+    with file.open("wb") as stream:
+        np.savez(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _same_file(old: Path, new: Path) -> None:

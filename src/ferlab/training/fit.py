@@ -25,15 +25,24 @@ NOT_FINITE = "not-finite.npz"
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One finished epoch, counted over all phases from 1; ``seconds`` include validation, ``images_per_s`` does not."""
+    """One finished epoch, counted over all phases from 1; ``seconds`` include validation, ``images_per_s`` does not.
+
+    ``left_in_phase``: epochs until the phase ends.
+    """
 
     phase: str
     epoch: int
     total_epochs: int
+    left_in_phase: int
     metrics: dict[str, float]
     seconds: float
     images_per_s: float
     is_best: bool
+
+    def numbers(self) -> dict[str, Any]:
+        """What is kept of it: phase, epoch, speed, time and metrics."""
+        kept = {"phase": self.phase, "epoch": self.epoch, "images_per_s": self.images_per_s, "seconds": self.seconds}
+        return kept | self.metrics
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,7 @@ def fit(
         if saved:
             model.set_weights(saved.weights)
         else:
-            progress.phase, progress.phase_epoch, progress.waited, progress.phase_done = index, 0, 0, False
-            progress.flat, progress.rate_factor = 0, 1.0
+            progress.begin_phase(index)
         if not progress.phase_done:
             stage = stage_of(model, data, spec, spec.phase(index), checkpoints.folder / "features")
             _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
@@ -83,6 +91,7 @@ class _PhaseRun:
         self.known = data.validation.known
         self.phase = spec.phase(progress.phase)
         self.average = Average()
+        self.broken: UserError | None = None
 
     def run(self, saved: Saved | None, watch: Watch) -> None:
         """Train; with ``saved``, optimizer and averages go on from there."""
@@ -94,20 +103,29 @@ class _PhaseRun:
             self.average = Average.from_arrays(saved.average)
         first = self.progress.epoch
         last = first - self.progress.phase_epoch + self.spec.epochs(self.phase)
-        trainee.fit(
-            fed(lambda: self._batches(first, last)),
-            epochs=last,
-            initial_epoch=first,
-            steps_per_epoch=batches.steps_per_epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[_between_steps(self, watch)],
-        )
+        try:
+            trainee.fit(
+                fed(lambda: self._batches(first, last)),
+                epochs=last,
+                initial_epoch=first,
+                steps_per_epoch=batches.steps_per_epoch,
+                shuffle=False,
+                verbose=0,
+                callbacks=[_between_steps(self, watch)],
+            )
+        except Exception as error:
+            if self.broken is None:
+                raise
+            raise self.broken from error  # TensorFlow wraps it in a traceback of its own
 
     def _batches(self, first: int, last: int) -> Generator[Batch, None, None]:
         """The batches of epochs ``first`` to ``last`` (exclusive, from 0)."""
-        for epoch in range(first, last):
-            yield from self.stage.batches.epoch(epoch, self.stage.change)
+        try:
+            for epoch in range(first, last):
+                yield from self.stage.batches.epoch(epoch, self.stage.change)
+        except UserError as error:
+            self.broken = error
+            raise
 
     def begin_epoch(self, epoch: int) -> None:
         """Seed the random layers and set the rate of the epoch, counted from 0."""
@@ -160,13 +178,13 @@ class _PhaseRun:
             phase=self.phase.name,
             epoch=self.progress.epoch,
             total_epochs=self.spec.total_epochs(),
+            left_in_phase=0 if self.progress.phase_done else self.spec.epochs(self.phase) - self.progress.phase_epoch,
             metrics=metrics,
             seconds=time.monotonic() - started,
             images_per_s=self.stage.batches.steps_per_epoch * self.stage.batches.spec.batch_size / training_s,
             is_best=is_best,
         )
-        facts = {"phase": row.phase, "epoch": row.epoch, "images_per_s": row.images_per_s, "seconds": row.seconds}
-        self.progress.history.append(facts | metrics)
+        self.progress.history.append(row.numbers())
         state = Saved(weights, [np.asarray(variable) for variable in optimizer.variables], self.average.arrays())
         of_first_process(partial(self.checkpoints.save, state, self.progress, shown if is_best else None))
         return row
@@ -223,6 +241,9 @@ def advance(progress: Progress, phase: Phase, metrics: dict[str, float], spec: F
     is_best = score > (progress.best_accuracy, -progress.best_loss)
     if is_best:
         progress.best_accuracy, progress.best_loss, progress.best_epoch = score[0], -score[1], progress.epoch
+    # a phase that starts below the one before must be let climb
+    if score > (progress.phase_accuracy, -progress.phase_loss):
+        progress.phase_accuracy, progress.phase_loss = score[0], -score[1]
         progress.waited = progress.flat = 0
     else:
         progress.waited += 1

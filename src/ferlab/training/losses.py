@@ -1,36 +1,47 @@
 """Losses by what is trained on, and the count of steps that gave numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ferlab.config.schema import Recipe
 
+IMPOSSIBLE = -1e9
 FINITE = "finite"
 """Name of the metric that ``finite_share`` computes."""
 
 
-def loss_of(targets: str, recipe: Recipe) -> Any:
-    """Cross-entropy or focal loss (Lin et al. 2017), smoothed labels.
+def loss_of(targets: str, recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """A loss of (targets float32 (n, classes), logits (n, classes)): cross-entropy or focal, with smoothed labels.
 
-    For ``multi_target`` minus the log of the most probable valid answer (Barsoum et al. 2016).
+    For ``multi_target`` minus the log of the most probable valid answer.
     """
     import keras
 
     if targets == "multi_target":
         return best_valid_answer
     if recipe.loss == "focal":
-        # class weights come with the samples, so alpha is the same for all
-        return keras.losses.CategoricalFocalCrossentropy(
-            alpha=1.0, gamma=recipe.focal_gamma, label_smoothing=recipe.label_smoothing
-        )
-    return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        return focal(recipe.focal_gamma, recipe.label_smoothing)
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
 
 
-def best_valid_answer(valid: Any, probabilities: Any) -> Any:
-    """-log(max over valid answers of p), (n,); ``valid`` (n, classes) holds 1 for every valid answer, else 0."""
+def focal(gamma: float, label_smoothing: float) -> Callable[[Any, Any], Any]:
+    """Focal loss (Lin et al. 2017) from logits, (n,): Keras's own clips probabilities, and with them the gradient."""
     import keras
 
-    largest = keras.ops.max(valid * probabilities, axis=-1)
-    return -keras.ops.log(keras.ops.maximum(largest, keras.config.epsilon()))
+    def focal_loss(wanted: Any, logits: Any) -> Any:
+        likelihood = keras.ops.log_softmax(logits, axis=-1)
+        smooth = wanted * (1 - label_smoothing) + label_smoothing / wanted.shape[-1]
+        return -keras.ops.sum(smooth * (1 - keras.ops.exp(likelihood)) ** gamma * likelihood, axis=-1)
+
+    return focal_loss
+
+
+def best_valid_answer(valid: Any, logits: Any) -> Any:
+    """-log(max over valid answers of p) (Barsoum et al. 2016), (n,); ``valid`` (n, classes) is 1 for those, else 0."""
+    import keras
+
+    likelihood = keras.ops.log_softmax(logits, axis=-1)
+    return -keras.ops.max(keras.ops.where(valid > 0, likelihood, IMPOSSIBLE), axis=-1)
 
 
 def affect_error(wanted: Any, found: Any) -> Any:
@@ -43,14 +54,11 @@ def affect_error(wanted: Any, found: Any) -> Any:
     return keras.ops.mean(keras.ops.square(error), axis=-1)
 
 
-def finite_share(targets: Any, probabilities: Any) -> Any:
-    """1 for every sample whose probabilities are numbers, else 0, (n,): its mean tells at which step they ceased to be.
-
-    The loss itself cannot tell: Keras clips probabilities before the logarithm.
-    """
+def finite_share(targets: Any, logits: Any) -> Any:
+    """1 for every sample whose logits are numbers, else 0, (n,): its mean tells at which step they ceased to be."""
     import keras
 
-    return keras.ops.cast(keras.ops.all(keras.ops.isfinite(probabilities), axis=-1), "float32")
+    return keras.ops.cast(keras.ops.all(keras.ops.isfinite(logits), axis=-1), "float32")
 
 
 finite_share.__name__ = FINITE

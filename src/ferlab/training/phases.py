@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.config.schema import Augment, Phase, Recipe
-from ferlab.models.build import feature_model, head_model, set_trainable
+from ferlab.models.blocks import feature_model, head_model, logits_model, set_trainable
 from ferlab.records.load import Annotations
 from ferlab.training.augmentation import Change, changer, scaled
 from ferlab.training.distribution import predicted, steps_at_once
@@ -67,12 +67,15 @@ def stage_of(model: Any, data: TrainingData, spec: FitSpec, phase: Phase, worksp
     )
     augment = scaled(spec.augment, phase.augment)
     shared = data.train.spec.processes > 1  # each process holds other samples, and all must answer the same ones
-    if head_only and phase.features == "cached" and not shared:
+    cached = head_only and phase.features == "cached" and not shared
+    if cached:
         stage = _on_features(model, data, augment, phase, workspace)
     else:
         stage = Stage(model, model, data.train, changer(augment), data.validation.batches)
+    trainee = logits_model(model, on_features=cached)
     if spec.recipe.sharpness:
-        stage = replace(stage, trainee=sharpness_aware(stage.network, spec.recipe.sharpness))
+        trainee = sharpness_aware(trainee, spec.recipe.sharpness)
+    stage = replace(stage, trainee=trainee)
     _compile(stage, spec, phase, data)
     return stage
 
