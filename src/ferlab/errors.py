@@ -10,3 +10,8 @@ class UserError(Exception):
 
 class AlreadyRunningError(UserError):
     """Another live process is doing the same work on the same files."""
+
+
+def first_line(error: BaseException, limit: int = 150) -> str:
+    """What an error says, cut to its first line and ``limit`` characters; its kind when it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:limit]

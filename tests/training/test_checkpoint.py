@@ -70,7 +70,19 @@ def test_the_newest_counts_and_older_ones_are_removed(checkpoints: Checkpoints) 
         saved = save(checkpoints, epoch, seed=epoch, best=state(epoch).weights)
     assert checkpoints.load()[1].epoch == 10
     assert same(checkpoints.load()[0].weights, saved.weights)
-    assert len(list(checkpoints.folder.iterdir())) == 1
+    assert sorted(folder.name for folder in checkpoints.folder.iterdir()) == ["epoch-000002", "epoch-000010"]
+
+
+@pytest.mark.parametrize("name", ["last.npz", "best.npz", "state.json"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(checkpoints: Checkpoints, name: str) -> None:
+    before = save(checkpoints, 1, seed=1, best=state(1).weights)
+    save(checkpoints, 2, seed=2, best=state(2).weights)
+    (checkpoints.current() / name).write_bytes(b"")
+    found, where = checkpoints.load()
+    assert where.epoch == 1
+    assert same(found.weights, before.weights)
+    assert same(checkpoints.best_weights(), state(1).weights)
+    assert checkpoints.history() == progress(1).history
 
 
 def test_a_worse_epoch_does_not_overwrite_the_best(checkpoints: Checkpoints) -> None:
@@ -183,7 +195,7 @@ def test_batches_are_kept_for_inspection_beside_the_checkpoints(checkpoints: Che
 
 def test_the_files_of_a_checkpoint_are_its_last_and_its_best_weights(checkpoints: Checkpoints) -> None:
     save(checkpoints, 1, seed=1)
-    assert [file.name for file in checkpoints.files()] == ["last.npz", "best.npz"]
+    assert [file.name for file in checkpoints.files()] == ["last.npz", "best.npz", "state.json"]
     assert all(file.is_file() for file in checkpoints.files())
 
 

@@ -9,6 +9,7 @@ from ferlab.config.schema import Recipe
 from ferlab.training.losses import finite_share, loss_of
 
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.25, 0.5]], np.float32)
+LOGITS = np.log(PROBABILITIES) + np.array([[2.0], [-1.0], [0.0]], np.float32)
 PLAIN = Recipe("plain")
 SHARES = np.array([[0.6, 0.4, 0], [0, 0, 1], [0.1, 0.2, 0.7]])
 
@@ -16,13 +17,13 @@ pytestmark = pytest.mark.usefixtures("tf")
 
 
 def measured(targets: str, wanted: Any, recipe: Recipe = PLAIN, weights: Any = None) -> dict[str, float]:
-    """The mean loss over a batch of PROBABILITIES, as ``fit`` computes it, and the share of finite answers."""
+    """The mean loss over a batch of LOGITS, as ``fit`` computes it, and the share of finite answers."""
     import keras
 
     image = keras.Input((3,))
     model = keras.Model(image, keras.layers.Identity()(image))
     model.compile(loss=loss_of(targets, recipe), metrics=[finite_share], jit_compile=False)
-    return model.test_on_batch(PROBABILITIES, np.asarray(wanted, np.float32), sample_weight=weights, return_dict=True)
+    return model.test_on_batch(LOGITS, np.asarray(wanted, np.float32), sample_weight=weights, return_dict=True)
 
 
 def value(targets: str, wanted: Any, recipe: Recipe = PLAIN, weights: Any = None) -> float:
@@ -45,9 +46,15 @@ def test_multi_target_takes_no_label_smoothing() -> None:
     assert value("multi_target", valid, Recipe("smooth", label_smoothing=0.3)) == value("multi_target", valid)
 
 
-def test_a_valid_answer_of_no_probability_is_a_large_number_and_no_infinity() -> None:
-    found = np.asarray(loss_of("multi_target", PLAIN)(np.float32([[1, 0]]), np.float32([[0, 1]])))
-    assert found == pytest.approx(-np.log(1e-7), rel=1e-4)
+@pytest.mark.parametrize("targets", ["multi_target", "majority"])
+@pytest.mark.parametrize("recipe", [PLAIN, Recipe("focal", loss="focal")], ids=["plain", "focal"])
+def test_a_badly_wrong_answer_still_teaches(tf: Any, targets: str, recipe: Recipe) -> None:
+    """Its probability rounds to 0; clipped before the logarithm, it would have no gradient."""
+    logits = tf.Variable([[40.0, 0.0, -5.0]])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(loss_of(targets, recipe)(tf.constant([[0.0, 1.0, 0.0]]), logits))
+    assert float(loss) == pytest.approx(40, rel=1e-4)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[1, -1, 0]], atol=1e-4)
 
 
 @pytest.mark.parametrize("targets", ["majority", "probability", "cross_entropy"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.models.blocks import logits_model
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.preparation.prepare import Prepared
 from ferlab.training.checkpoint import Checkpoints
@@ -193,8 +194,9 @@ def test_the_loss_of_multi_target_is_that_of_the_best_accepted_answer(
 ) -> None:
     images, valid = next(data_of(prepared_ferplus, "multi_target").train.epoch(0, unchanged))
     model = network()
-    model.compile(loss=loss_of("multi_target", SOFT.recipe), jit_compile=False)
-    found = model.test_on_batch(images, valid, return_dict=True)["loss"]
+    learning = logits_model(model, on_features=False)
+    learning.compile(loss=loss_of("multi_target", SOFT.recipe), jit_compile=False)
+    found = learning.test_on_batch(images, valid, return_dict=True)["loss"]
     probabilities = np.asarray(model(images, training=False), np.float64)
     expected = [
         -np.log(max(p for p, valid in zip(row, accepted(voted["Training"][image.tobytes()]), strict=True) if valid))

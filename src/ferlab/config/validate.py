@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ferlab.config.rules import RULES, Facts
 from ferlab.config.schema import REQUIRED
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 
 Config = TypeVar("Config")
 
@@ -27,7 +27,7 @@ def validate(cfg: DictConfig, schema: type[Config], facts: Facts) -> Config:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
-        message = f"config: {str(error).splitlines()[0]}"
+        message = f"config: {first_line(error)}"
         raise UserError(message) from error
     problems: dict[str, str] = {}
     config = _build(schema, plain, "", problems)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ferlab.datasets.listing import Source
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.storage.files import NO_SPACE, exclusive, remove_folder, sha256_of_text, writing_errors
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
@@ -99,7 +99,7 @@ def _unpack(archive: Path, folder: Path, packed_bytes: int) -> None:
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno in NOT_ITS_FAULT:
             raise
-        message = f"{archive}: cannot be unpacked ({str(error).splitlines()[0] if str(error) else 'damaged'})."
+        message = f"{archive}: cannot be unpacked ({first_line(error) if str(error) else 'damaged'})."
         raise UserError(message) from error
 
 

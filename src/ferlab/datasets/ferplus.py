@@ -20,7 +20,7 @@ from ferlab.datasets.fer2013.parts import PRIVATE_TEST, USAGES
 from ferlab.datasets.fingerprint.signature import builtin_signature, row_keys
 from ferlab.datasets.listing import Reading, Rows, Source
 from ferlab.emotions import FER2013, FERPLUS8, positions_in
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.manifest import Rejection
 
 VOTES_NAME = "fer2013new.csv"
@@ -61,7 +61,7 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
         votes = np.column_stack([table[name].cast(pa.int64()).fill_null(-1).to_numpy() for name in COLUMNS])
         usages = [str(usage).strip() for usage in table["Usage"].to_pylist()]
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = first_line(error, 120)
         message = f"{path}: not a file of FERPlus votes ({reason}). Get {VOTES_NAME} of microsoft/FERPlus."
         raise UserError(message) from error
     bad = (votes < 0).any(axis=1) | (votes.sum(axis=1) == 0)

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.models.applications import application_base
 from ferlab.models.catalog import CATALOG, Backbone
 
@@ -52,7 +52,7 @@ def _load_imagenet(base: Any, row: Backbone, width: float) -> str:
     try:
         source = application_base(row.application, base.input_shape[1:], width, "imagenet")
     except Exception as error:
-        return str(error).splitlines()[0][:120]
+        return first_line(error, 120)
     base.set_weights(source.get_weights())
     return ""
 
@@ -68,7 +68,7 @@ def _load_file(base: Any, name: str, path: Path) -> None:
             message = f"{surplus:+d} arrays"
             raise ValueError(message)
     except (OSError, ValueError, KeyError) as error:
-        message = f"backbone.weights={path}: does not fit {name} ({str(error).splitlines()[0][:150]})."
+        message = f"backbone.weights={path}: does not fit {name} ({first_line(error)})."
         raise UserError(message) from error
 
 

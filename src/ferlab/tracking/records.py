@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.streams import load_backend
 from ferlab.tracking.run import MODEL_NAME
 
@@ -62,7 +62,7 @@ class RunRecord:
                 folder = mlflow.artifacts.download_artifacts(f"runs:/{self.id}/{MODEL_NAME}", dst_path=scratch)
                 return keras.saving.load_model(Path(folder) / "data" / "model.keras", compile=False)
         except (MlflowException, OSError, ValueError) as error:
-            message = f"run {self.id} ({self.name}): its model cannot be loaded ({str(error).splitlines()[0][:150]})."
+            message = f"run {self.id} ({self.name}): its model cannot be loaded ({first_line(error)})."
             raise UserError(message) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab import interrupts
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
 from ferlab.tracking.processes import identity, is_alive
@@ -92,7 +92,7 @@ class Store:
                     if found is None:
                         return str(mlflow.create_experiment(study, self._artifacts))
                 except MlflowException as error:
-                    message = f"study={study}: {str(error).splitlines()[0]}"
+                    message = f"study={study}: {first_line(error)}"
                     raise UserError(message) from error
         if found.lifecycle_stage == "deleted":
             message = f"study={study}: this MLflow experiment is deleted. Restore it, or choose another study."
@@ -129,7 +129,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
             client.search_experiments(max_results=1)
         _close_orphans(client)
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        message = f"tracking store {uri}: cannot be opened ({str(error).splitlines()[0][:200]})."
+        message = f"tracking store {uri}: cannot be opened ({first_line(error, 200)})."
         raise UserError(message) from error
     server = uri.startswith(("http://", "https://", "databricks"))
     artifacts = None if server else (home / "artifacts").as_uri()

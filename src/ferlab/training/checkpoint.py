@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile
 
 import numpy as np
 
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.storage.files import remove_folder, writing_errors
 
 LAST, BEST, STATE = "last.npz", "best.npz", "state.json"
@@ -91,30 +91,41 @@ class Checkpoints:
             remove_folder(old)
 
     def current(self) -> Path | None:
-        """Folder of the newest checkpoint that is whole, or None."""
-        return next((folder for folder in reversed(self._complete()) if _is_whole(folder)), None)
+        """Folder of the newest checkpoint, or None."""
+        complete = self._complete()
+        return complete[-1] if complete else None
 
     def load(self) -> tuple[Saved, Progress]:
-        """What was saved last, and the progress.
+        """What was saved last, and the progress; a damaged checkpoint is removed when the one before it is whole.
 
         Raises:
-            UserError: there is no checkpoint, or none is whole.
+            UserError: there is no checkpoint, or all are damaged.
 
         """
-        current = self.current()
-        if current is None:
-            state = "all checkpoints are damaged" if self._complete() else "no checkpoint there; none was written"
-            message = f"{self.folder}: {state}. Train anew."
-            raise UserError(message)
-        with np.load(current / LAST) as arrays:
-            average = {key.removeprefix(f"{AVERAGE}."): arrays[key] for key in arrays if key.startswith(f"{AVERAGE}.")}
-            saved = Saved(_listed(arrays, WEIGHT), _listed(arrays, OPTIMIZER), average)
-        return saved, Progress(**_state(current))
+        reason = None
+        for folder in reversed(self._complete()):
+            try:
+                loaded = _read(folder)
+            except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+                reason = reason or first_line(error)
+                continue
+            for damaged in self._complete():
+                if damaged > folder:
+                    remove_folder(damaged)
+            return loaded
+        if reason is None:
+            message = f"{self.folder}: no checkpoint there; the run has ended or never finished an epoch."
+        else:
+            message = f"{self.folder}: damaged checkpoint ({reason}). Train anew."
+        raise UserError(message)
 
     def history(self) -> list[dict[str, Any]]:
-        """One row of numbers for every epoch that the newest checkpoint holds."""
+        """One row of numbers for every epoch that the newest checkpoint holds; none when it is damaged."""
         current = self.current()
-        return list(_state(current)["history"]) if current else []
+        try:
+            return list(_state(current)["history"]) if current else []
+        except (OSError, ValueError, KeyError):
+            return []
 
     def best_weights(self) -> list[np.ndarray]:
         """Weights of the best epoch so far."""
@@ -154,13 +165,13 @@ def _state(checkpoint: Path) -> dict[str, Any]:
     return dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether its state can be read and its archives end as they should."""
-    try:
-        Progress(**_state(checkpoint))
-        return is_zipfile(checkpoint / LAST) and is_zipfile(checkpoint / BEST)
-    except (OSError, ValueError, TypeError):
-        return False
+def _read(checkpoint: Path) -> tuple[Saved, Progress]:
+    with np.load(checkpoint / LAST) as arrays:
+        average = {key.removeprefix(f"{AVERAGE}."): arrays[key] for key in arrays if key.startswith(f"{AVERAGE}.")}
+        saved = Saved(_listed(arrays, WEIGHT), _listed(arrays, OPTIMIZER), average)
+    with np.load(checkpoint / BEST) as arrays:
+        _listed(arrays, WEIGHT)
+    return saved, Progress(**_state(checkpoint))
 
 
 def _write(file: Path, arrays: Any) -> None:

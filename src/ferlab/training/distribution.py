@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 
 Batch = tuple[Any, ...]
 Made = TypeVar("Made")
@@ -38,7 +38,7 @@ def join_processes(coordinator: str, processes: int, process: int) -> None:
         jax.distributed.initialize(coordinator, processes, process)
     except (RuntimeError, ValueError) as error:
         message = (
-            f"{coordinator}: process {process} of {processes} could not join ({str(error).splitlines()[0][:120]}). "
+            f"{coordinator}: process {process} of {processes} could not join ({first_line(error, 120)}). "
             "Start all of them, with the same address, before anything else uses JAX."
         )
         raise UserError(message) from error

@@ -98,6 +98,8 @@ def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> N
         jit_compile=xla,
     )
     stage.network.jit_compile = xla
+    # where several devices share the work, JAX's function for answers goes with the variables that learn
+    stage.network.make_predict_function(force=True)
 
 
 def _on_features(model: Any, data: TrainingData, augment: Augment, phase: Phase, workspace: Path) -> Stage:

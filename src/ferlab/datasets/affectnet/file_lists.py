@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 
 PATH, EXPRESSION, LANDMARKS = "subDirectory_filePath", "expression", "facial_landmarks"
 BOX = ("face_x", "face_y", "face_width", "face_height")
@@ -47,7 +47,7 @@ def batches(file: Path) -> Iterator[pa.RecordBatch]:
                 yield batch
             _refuse(broken, file, header_rows)
     except (pa.ArrowInvalid, OSError) as error:
-        message = f"{file}: not a readable CSV ({str(error).splitlines()[0][:120]}). Download it again."
+        message = f"{file}: not a readable CSV ({first_line(error, 120)}). Download it again."
         raise UserError(message) from error
 
 

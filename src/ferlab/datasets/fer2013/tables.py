@@ -11,7 +11,7 @@ from pyarrow import csv
 from ferlab.datasets.fer2013.parts import MIXED, SIDE_PX, TRAINING, USAGES
 from ferlab.datasets.listing import Rows, row_table
 from ferlab.emotions import FER2013, Taxonomy
-from ferlab.errors import UserError
+from ferlab.errors import UserError, first_line
 from ferlab.manifest import Rejection
 
 UNLABELLED = -1
@@ -98,7 +98,7 @@ def _parse(path: Path, wanted: Sequence[str]) -> pa.Table:
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
         )
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        message = f"{path}: not a readable CSV ({str(error).splitlines()[0][:120]})."
+        message = f"{path}: not a readable CSV ({first_line(error, 120)})."
         raise UserError(message) from error
     if broken:
         first = broken[0]
