@@ -17,6 +17,8 @@ from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
 SAMPLING_INTERVAL_S = 5
+RESUMED = "resumed"
+"""Before the tags, and below the folder, of the code that went on with an interrupted run."""
 
 
 @dataclass
@@ -46,7 +48,9 @@ class Store:
         if run_id is None and stage == self.project_stage:
             run_id, self.project_run = self.project_run, None
         experiment = None if run_id else self._experiment(study)
-        tags = {"ferlab.stage": stage, "mlflow.runName": name, **identity(), **self.code.tags()}
+        # what began a run stays on it; code that goes on with it stands beside
+        code = {f"{RESUMED}.{key}": value for key, value in self.code.tags().items()} if resume else self.code.tags()
+        tags = {"ferlab.stage": stage, "mlflow.runName": name, **identity(), **code}
         active = mlflow.start_run(
             run_id=run_id,
             experiment_id=experiment,
@@ -61,11 +65,7 @@ class Store:
         try:
             if run_id:
                 run.set_tags({**tags, "ferlab.error": ""})
-            run.log_text(self.code.packages, "code/packages.txt")
-            if self.code.lock:
-                run.log_text(self.code.lock, "code/requirements.lock")
-            if self.code.diff:
-                run.log_text(self.code.diff, "code/diff.patch")
+            self._log_code(run, f"code/{RESUMED}" if resume else "code")
             yield run
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -79,6 +79,13 @@ class Store:
         finally:
             with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():
                 mlflow.end_run(status)
+
+    def _log_code(self, run: Run, folder: str) -> None:
+        run.log_text(self.code.packages, f"{folder}/packages.txt")
+        if self.code.lock:
+            run.log_text(self.code.lock, f"{folder}/requirements.lock")
+        if self.code.diff:
+            run.log_text(self.code.diff, f"{folder}/diff.patch")
 
     def _experiment(self, study: str) -> str:
         import mlflow
