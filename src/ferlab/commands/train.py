@@ -117,7 +117,7 @@ def train(
 
 
 def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
-    """Where a step of the first phase spends its time, in a run that ends with that: it holds no model, no scores."""
+    """Where a step spends its time, in a run that ends with that: it holds no model, no scores."""
     name = f"profile-{config.backbone.name}-{config.recipe.name}-s{config.seed}"
     with context.store.run("profile", config.study, name) as run, tempfile.TemporaryDirectory() as scratch:
         _describe(run, config, context, prepared, prepare_run)

@@ -25,7 +25,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Profile:
-    """A step of the recipe's first phase; all ``_ms`` are of one batch of ``batch_size`` images.
+    """A step of the recipe's costliest phase; all ``_ms`` are of one batch of ``batch_size`` images.
 
     ``step_ms`` is a step in ``fit``, and the sum of ``waiting_ms``, ``forward_ms`` and ``learning_ms``. ``waiting_ms``
     is how much faster it is on one batch that is always ready: on a CPU that holds the cores which making batches
@@ -92,8 +92,9 @@ OPERATION_COLUMNS = ("operation", "ms", "calls", "share")
 
 
 def profiled(model: Any, data: TrainingData, spec: FitSpec, steps: int, folder: Path) -> Profile:
-    """Train the first phase of ``spec`` for about ``steps`` steps after a warm-up, in whole groups of steps.
+    """Train the longest phase of ``spec`` (one of the base, if any) for about ``steps`` steps after a warm-up.
 
+    Steps come in whole groups.
     ``folder``, which must exist, gets the profiler's own trace and one for a browser (TRACE, BROWSER_TRACE). ``model``
     is not worth keeping afterwards: it has learned one batch by heart.
 
@@ -102,7 +103,11 @@ def profiled(model: Any, data: TrainingData, spec: FitSpec, steps: int, folder: 
 
     """
     started = time.perf_counter()
-    phase = spec.phase(0)
+    # a head on cached features is a matter of seconds; the longest phase is what a training costs
+    phases = range(len(spec.recipe.phases))
+    phase = spec.phase(
+        max(phases, key=lambda index: (not spec.recipe.phases[index].head_only, spec.recipe.phases[index].epochs))
+    )
     stage = stage_of(model, data, spec, phase, folder / "features")
     group = stage.trainee.steps_per_execution
     groups = math.ceil(steps / (group * ROUNDS))
