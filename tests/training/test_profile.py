@@ -78,9 +78,18 @@ def test_a_profile_of_the_first_phase(make_network: MakeNetwork, data: TrainingD
 def test_a_phase_on_cached_features_trains_the_head_alone(
     make_network: MakeNetwork, data: TrainingData, tmp_path: Path
 ) -> None:
-    found = profile_of(make_network(), data, tmp_path, train_all=False, trainable=0.0)
+    head = Recipe("head", phases=[Phase("head", 3, 1e-3, trainable=0.0)], batch_size=BATCH)
+    found = profiled(make_network(), data, FitSpec(head, Augment("flips", flip=True), 0, False), STEPS, tmp_path)
     assert not any("Conv2D" in cost.kind for cost in found.operations)
     assert_parts_make_up_the_step(found)
+
+
+def test_of_several_phases_the_one_that_trains_the_base_is_looked_at(
+    make_network: MakeNetwork, data: TrainingData, tmp_path: Path
+) -> None:
+    found = profile_of(make_network(), data, tmp_path, train_all=False, trainable=0.0)
+    assert found.phase == "second"
+    assert any("Conv2D" in cost.kind for cost in found.operations)
 
 
 def test_the_tables_say_it_all(make_network: MakeNetwork, data: TrainingData, tmp_path: Path) -> None:
