@@ -2,11 +2,12 @@
 
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from ferlab.parallel import in_order
+from ferlab.parallel import in_order, taken_ahead
 
 
 def test_results_come_in_the_order_of_their_items_however_long_each_takes() -> None:
@@ -93,3 +94,44 @@ def test_who_stops_early_leaves_no_thread_and_no_work_behind() -> None:
 
 def test_nothing_to_do_gives_nothing() -> None:
     assert list(in_order(lambda: 1, [], threads=2, ahead=2)) == []
+
+
+def counted(number: int, taken: list[int]) -> Iterator[int]:
+    for item in range(number):
+        taken.append(threading.get_ident())
+        yield item
+
+
+@pytest.mark.parametrize("number", [0, 1, 20])
+def test_items_are_taken_in_order_by_a_thread_of_their_own(number: int) -> None:
+    taken: list[int] = []
+    assert list(taken_ahead(counted(number, taken), 2)) == list(range(number))
+    assert len(taken) == number
+    assert threading.get_ident() not in taken
+
+
+def test_items_are_taken_ahead_of_their_use_and_no_more_than_allowed() -> None:
+    taken: list[int] = []
+    items = taken_ahead(counted(100, taken), 3)
+    assert next(items) == 0
+    for _ in range(200):
+        if len(taken) == 4:
+            break
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(taken) == 4
+    before = threading.active_count()
+    items.close()
+    assert threading.active_count() == before - 1
+
+
+def test_an_error_of_what_is_taken_ahead_is_raised_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        message = "no more"
+        raise OSError(message)
+
+    found = taken_ahead(items(), 10)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="no more"):
+        next(found)

@@ -264,9 +264,18 @@ def test_weights_are_averaged_one_way_over_epochs_that_there_are():
 def test_a_loss_of_its_own_goes_with_several_valid_answers():
     several = Dataset(name="ferplus", protocol="official", targets="multi_target")
     for recipe in (replace(SCRATCH, label_smoothing=0.1), replace(SCRATCH, loss="focal")):
-        (key,) = found(rules.targets_fit, recipe, several)
+        (key,) = found(rules.targets_fit, recipe, several, Augment("a"))
         assert key in ("recipe.label_smoothing", "recipe.loss")
-    assert found(rules.targets_fit, SCRATCH, several) == {}
+    assert found(rules.targets_fit, SCRATCH, several, Augment("a")) == {}
+    mixing = Augment("a", mixup=0.2)
+    assert set(found(rules.targets_fit, SCRATCH, several, mixing)) == {"augment"}
+    assert found(rules.targets_fit, SCRATCH, replace(several, targets="cross_entropy"), mixing) == {}
+
+
+def test_class_weights_that_are_all_one_are_not_asked_for():
+    weighted = replace(SCRATCH, balance="weights")
+    assert set(found(rules.weights_made, weighted, Preparation(class_weights="none"))) == {"recipe.balance"}
+    assert found(rules.weights_made, weighted, Preparation()) == {}
 
 
 def test_augmentation_may_not_push_the_face_out_of_the_image():

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.models.blocks import base_of, every_layer, feature_model, head_model, set_trainable
+from ferlab.models.blocks import (
+    base_of,
+    check_block,
+    every_layer,
+    feature_model,
+    head_model,
+    multiplications,
+    set_trainable,
+)
 from ferlab.models.build import build_model
 from ferlab.models.catalog import CATALOG
 from ferlab.training.precision import precision_policy
@@ -137,7 +145,10 @@ def test_an_unknown_block_is_refused_with_the_known(untrained: Any, name: str, k
     with pytest.raises(UserError, match=f"from_block=layer99: .*{known}") as refusal:
         set_trainable(model, from_block="layer99")
     assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match=f"from_block=layer99: .*{known}"):
+        check_block(model, "layer99")
     for block in known.split(", "):
+        check_block(model, block)
         set_trainable(model, from_block=block)
         assert 0 < count_trainable(model) <= model.count_params()
 
@@ -190,3 +201,29 @@ def test_a_loaded_model_comes_apart_as_well(tf: Any, make_spec: Any, pixels: Any
         np.testing.assert_allclose(np.asarray(parts), np.asarray(built(images, training=False)), atol=1e-6)
     set_trainable(model, from_block="block5")
     assert len(model.trainable_weights) == 8
+
+
+def test_multiplications_by_hand(tf: Any) -> None:
+    """Convolution and depthwise convolution at every place of their output, also in a model inside, and the head."""
+    import keras
+    from keras import layers
+
+    inside = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.DepthwiseConv2D(3, strides=2, padding="same"),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(7)(inside(image)))
+    assert multiplications(model) == 8 * 8 * 3 * 3 * 3 * 4 + 4 * 4 * 3 * 3 * 4 + 4 * 7
+
+
+def test_multiplications_of_a_network_are_those_of_its_parts(slim: Any) -> None:
+    whole = multiplications(slim)
+    head = multiplications(head_model(slim))
+    assert head == 1280 * 7
+    assert whole == multiplications(feature_model(slim)) + head

@@ -86,3 +86,11 @@ def test_an_example_without_features_is_empty():
 )
 def test_numbers_with_a_fraction_are_never_cut_to_whole_ones(values):
     assert decode_example(encode_example({"points": values}))["points"] == pytest.approx(list(values))
+
+
+def test_other_features_are_passed_over():
+    assert decode_example(encode_example(FEATURES), only=("label", "id")) == {
+        "label": FEATURES["label"],
+        "id": FEATURES["id"],
+    }
+    assert decode_example(encode_example(FEATURES), only=("absent",)) == {}

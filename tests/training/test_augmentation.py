@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ferlab.config.schema import Augment
-from ferlab.training.augmentation import changer, scaled
+from ferlab.training.augmentation import changer, weakened
 
 NOTHING = Augment("none")
 MOVING = Augment("all", flip=True, rotation_deg=20, shift=0.1, zoom=0.1, brightness=0.2, contrast=0.2)
@@ -316,16 +316,24 @@ def test_randaugment_of_no_magnitude_changes_nothing() -> None:
 
 
 def test_strength_scales_every_range_and_probability() -> None:
-    half = scaled(EVERYTHING, 0.5)
+    half = weakened(EVERYTHING, 0.5)
     assert half == replace(
         EVERYTHING, rotation_deg=10, shift=0.05, zoom=0.05, brightness=0.1, contrast=0.1, erase=0.25, magnitude=0.25,
         mixup=0.1, cutmix=0.5,
     )  # fmt: skip
-    assert scaled(EVERYTHING, 1.0) == EVERYTHING
+    assert weakened(EVERYTHING, 1.0) == EVERYTHING
 
 
 def test_no_strength_changes_nothing() -> None:
     images, targets = smooth(20), np.eye(20, dtype=np.float32)
-    changed, mixed = with_targets(scaled(EVERYTHING, 0.0), images, targets)
+    changed, mixed = with_targets(weakened(EVERYTHING, 0.0), images, targets)
     np.testing.assert_array_equal(changed, images)
     np.testing.assert_array_equal(mixed, targets)
+
+
+def test_channels_of_an_image_share_their_tones() -> None:
+    """Each channel changes as a gray image of the same draws does."""
+    tones, images = replace(NOTHING, brightness=0.3, contrast=0.5), smooth(6, 3)
+    changed = augmented(tones, images)
+    for channel in range(3):
+        np.testing.assert_array_equal(changed[..., channel : channel + 1], augmented(tones, images[..., [channel]]))

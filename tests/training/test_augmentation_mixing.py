@@ -93,3 +93,13 @@ def test_a_batch_of_one_mixes_with_itself() -> None:
         mixed, shares = with_targets(augment, images, targets)
         np.testing.assert_array_equal(mixed, images)
         np.testing.assert_allclose(shares, targets, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mixed_pixels_are_rounded_sums_of_both_images(channels: int) -> None:
+    """With one-hot targets of their own, images tell their partner and share."""
+    images = np.random.default_rng(0).integers(0, 256, (50, 12, 12, channels), dtype=np.uint8)
+    mixed, shares = with_targets(replace(NOTHING, mixup=1.0), images, np.eye(50, dtype=np.float32))
+    exact = np.tensordot(shares.astype(np.float64), images.astype(np.float64), axes=1)
+    assert ((shares > 0).sum(axis=1) == 2).sum() > 40
+    assert np.abs(mixed - exact).max() < 0.5 + 1e-4

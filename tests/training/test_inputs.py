@@ -1,18 +1,21 @@
 """Batches: every sample once an epoch, in an order that a restart repeats, from memory and from shards alike."""
 
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import Annotations, SplitArrays, load_split
-from ferlab.training.inputs import BLOCK_SIZE, BatchSpec, MemoryBatches, ShardBatches, TrainingData, training_data
+from ferlab.training.inputs import BatchSpec, MemoryBatches, ShardBatches, TrainingData, training_data
+from ferlab.training.reading import BLOCK_SIZE
 
 SPEC = BatchSpec(batch_size=50, seed=3, balance="none", class_weights=(1.0,) * 7, max_steps=0, memory_bytes=1e9)
 MODES = {"memory": 1e9, "shards": 0}
@@ -143,6 +146,48 @@ def test_blocks_are_every_training_sample_once_in_the_order_of_the_shards(
     np.testing.assert_array_equal(np.concatenate([known.labels for _, known in blocks]), train.labels)
     assert {known.votes.shape[1] for _, known in blocks} == {0}
     assert all(np.isnan(known.affect).all() for _, known in blocks)
+
+
+def test_the_first_samples_are_those_of_the_first_shard(data: TrainingData, train: SplitArrays) -> None:
+    np.testing.assert_array_equal(data.train.first(7), train.images[:7])
+    np.testing.assert_array_equal(data.train.first(10**6), train.images)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_bytes", "size", "expected"),
+    [
+        (2, 1e9, 1000, (2, 6)),
+        (64, 1e9, 1000, (64, 130)),
+        (64, 2e9, 38_535_168, (2, 2)),  # 256 RGB images of 224 px
+        (2, 2e9, 38_535_168, (2, 2)),
+        (64, 64e9, 38_535_168, (64, 69)),
+        (64, 8e9, 10**9, (1, 1)),
+        (4, 0, 1_000_000, (4, 10)),
+    ],
+)
+def test_batches_made_ahead_fit_into_a_share_of_the_memory(
+    cores: int, memory_bytes: float, size: int, expected: tuple[int, int]
+) -> None:
+    assert replace(SPEC, cores=cores, memory_bytes=memory_bytes).window(size) == expected
+
+
+def test_no_more_threads_than_asked_for_make_batches_and_opencv_adds_none(
+    prepared: Prepared, memory_bytes: float
+) -> None:
+    names = set()
+
+    def noted(images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        names.add(threading.get_ident())
+        return images, targets
+
+    cv2.setNumThreads(3)
+    data = data_of(prepared, cores=1, memory_bytes=memory_bytes)
+    assert cv2.getNumThreads() == 1
+    for epoch in range(3):
+        names.clear()
+        assert len(list(data.train.epoch(epoch, noted))) == data.train.steps_per_epoch
+        assert len(names) == 1
+        assert threading.get_ident() not in names
 
 
 def test_validation_comes_whole_and_in_order(data: TrainingData, prepared: Prepared) -> None:

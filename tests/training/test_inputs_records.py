@@ -1,6 +1,7 @@
 """Batches streamed from shards: every encoding gives back its pixels, damage is an error, the shuffle stays small."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,39 @@ def test_blocks_of_a_process_are_its_own_shards_in_order(store: Store) -> None:
     folder, manifest = store("raw", parts=3)
     blocks = streamed(folder, manifest, processes=3, process=2).train.blocks()
     np.testing.assert_array_equal(np.concatenate([known.labels for _, known in blocks]), np.arange(2, COUNT, 3) % 7)
+
+
+def test_blocks_are_full_whatever_shards_they_come_from(store: Store) -> None:
+    sizes = [len(images) for images, _ in streamed(*store("raw", parts=3)).train.blocks()]
+    assert sizes == [256, 44]
+
+
+def test_shards_are_read_in_a_thread_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[int] = []
+    read = inputs.read_payloads
+
+    def noted(file: Path, shard: Shard) -> Iterator[bytes]:
+        for payload in read(file, shard):
+            readers.append(threading.get_ident())
+            yield payload
+
+    data = streamed(*store("raw", parts=3))
+    monkeypatch.setattr(inputs, "read_payloads", noted)
+    assert sorted(places(data)) == list(range(COUNT))
+    assert len(readers) == COUNT
+    assert len(set(readers)) == 1
+    assert threading.get_ident() not in readers
+
+
+def test_a_record_without_a_label_is_one_clear_line(store: Store) -> None:
+    """As balanced sampling meets it, which reads labels before anything is decoded."""
+    folder, manifest = store("raw")
+    with ShardWriter(folder / "train-0") as writer:
+        for number in range(COUNT):
+            writer.write(encode_example({"id": str(number).encode(), "image": bytes(SIZE_PX**2)}))
+    with pytest.raises(UserError, match="cannot be read") as refusal:
+        trained_on(streamed(folder, manifest, balance="sampling"))
+    assert "\n" not in str(refusal.value)
 
 
 def test_fewer_shards_than_processes_are_refused(store: Store) -> None:

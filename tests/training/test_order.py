@@ -6,7 +6,17 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from ferlab.training.order import GROUPS, grouped, grouped_steps, interleaved, repeated, shuffled, wanted_shows
+from ferlab.training.order import (
+    CALL_WORK,
+    GROUPS,
+    answerable,
+    grouped,
+    grouped_steps,
+    interleaved,
+    repeated,
+    shuffled,
+    wanted_shows,
+)
 
 
 def drawn(seed: int = 0) -> np.random.Generator:
@@ -39,6 +49,14 @@ def test_no_other_group_would_leave_out_fewer_steps() -> None:
         assert kept % group == 0
         assert group == steps if steps < min(GROUPS) else group in GROUPS
         assert steps - kept == min(steps % other for other in (GROUPS if steps >= min(GROUPS) else [steps]))
+
+
+@pytest.mark.parametrize(
+    ("group", "steps_of_work", "expected"),
+    [(20, 100, 20), (20, 20, 20), (20, 19.9, 10), (20, 9, 5), (16, 3, 2), (16, 0.1, 1), (11, 10, 1), (1, 5, 1)],
+)
+def test_costly_steps_are_executed_few_at_a_time(group: int, steps_of_work: float, expected: int) -> None:
+    assert answerable(group, CALL_WORK / steps_of_work) == expected
 
 
 def test_shows_make_all_classes_that_occur_equally_frequent() -> None:
@@ -122,4 +140,6 @@ def test_groups_are_full_and_a_rest_is_left_out() -> None:
     assert list(grouped("abcdefgh", 3)) == [["a", "b", "c"], ["d", "e", "f"]]
     assert list(grouped("abcdef", 3)) == [["a", "b", "c"], ["d", "e", "f"]]
     assert list(grouped("ab", 3)) == []
+    assert list(grouped("abcd", 3, rest=True)) == [["a", "b", "c"], ["d"]]
+    assert list(grouped("abc", 3, rest=True)) == [["a", "b", "c"]]
     assert list(chain(*grouped(range(7), 1))) == list(range(7))

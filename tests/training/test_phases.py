@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import SplitArrays, load_split
+from ferlab.training import order
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.fit import Watch, fit
 from ferlab.training.inputs import BatchSpec, MemoryBatches, ShardBatches, TrainingData, training_data
-from ferlab.training.phases import FitSpec, Stage, stage_of
+from ferlab.training.phases import FitSpec, Stage, check_blocks, stage_of
 
 BATCHES = BatchSpec(64, 0, "weights", tuple(0.5 + 0.1 * i for i in range(7)), 0, 1e9)
 HEAD = Phase("head", 3, 0.01, optimizer="adam", schedule="constant", trainable=0.0)
@@ -251,3 +253,34 @@ def test_sharpness_aware_training_keeps_the_best_weights_of_the_network_itself(
     split = load_split(prepared.folder, prepared.manifest, "validation")
     answer = np.asarray(model(split.images, training=False), np.float64)
     assert -np.log(answer[np.arange(len(answer)), split.labels]).mean() == pytest.approx(best["val_loss"], rel=1e-3)
+
+
+def test_a_block_of_a_later_phase_that_is_not_there_is_refused_before_any_begins(make_network: MakeNetwork) -> None:
+    phases = [HEAD, replace(HEAD, from_block="block2"), replace(HEAD, from_block="block9")]
+    model = make_network()
+    check_blocks(model, phases[:2])
+    with pytest.raises(UserError, match="from_block=block9: no layer of the network starts so"):
+        check_blocks(model, phases)
+
+
+def test_a_phase_without_features_removes_those_of_the_one_before(
+    make_network: MakeNetwork, prepared: Prepared, tmp_path: Path
+) -> None:
+    data, model, workspace = data_of(prepared, memory_bytes=0), make_network(), tmp_path / "features"
+    staged(model, data, spec(HEAD), workspace)
+    assert (workspace / "features.npy").is_file()
+    staged(model, data, spec(replace(HEAD, trainable=1.0)), workspace)
+    assert not workspace.exists()
+
+
+def test_steps_of_a_costly_network_are_executed_few_at_a_time(
+    make_network: MakeNetwork, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = data.train.steps_per_execution
+    assert group > 1
+    how = spec(replace(HEAD, trainable=1.0))
+    assert staged(make_network(), data, how, tmp_path / "features").trainee.steps_per_execution == group
+    monkeypatch.setattr(order, "CALL_WORK", 1e3)
+    stage = staged(make_network(), data, how, tmp_path / "features")
+    assert stage.trainee.steps_per_execution == 1
+    assert stage.batches.steps_per_epoch == data.train.steps_per_epoch

@@ -93,10 +93,11 @@ class EpochLines:
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         """``step`` of ``steps`` of an epoch is done."""
-        label = f"  {self.name}  epoch {epoch}"
-        if self.bar.tasks[self.task].description != label:
-            self.bar.reset(self.task, description=label, total=steps * self.images_per_step, visible=True)
-        self.bar.update(self.task, completed=step * self.images_per_step)
+        self._show(f"  {self.name}  epoch {epoch}", step * self.images_per_step, steps * self.images_per_step)
+
+    def on_features(self, done: int, total: int) -> None:
+        """A frozen base has answered ``done`` of ``total`` images."""
+        self._show(f"  {self.name}  features", done, total)
 
     def on_epoch(self, row: EpochRow) -> None:
         """An epoch is done and safe."""
@@ -110,6 +111,11 @@ class EpochLines:
             f"val {100 * numbers['val_accuracy']:.1f}{' *' if row.is_best else '  '}  "
             f"{row.images_per_s:,.0f} img/s  {row.seconds:.1f} s  left {left}"
         )
+
+    def _show(self, label: str, done: int, total: int) -> None:
+        if self.bar.tasks[self.task].description != label:
+            self.bar.reset(self.task, description=label, total=total, visible=True)
+        self.bar.update(self.task, completed=done)
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

@@ -248,7 +248,7 @@ def _watched_fit(
             interrupts.check()
 
         try:
-            return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch), resume)
+            return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch, show.on_features), resume)
         except UserError:
             for file in checkpoints.folder.glob(NOT_FINITE):
                 run.log_file(file, "checkpoints")
@@ -288,4 +288,5 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
         max_steps=config.debug.max_steps,
         memory_bytes=config.compute.memory_gb * 1e9,
         affect=config.recipe.affect > 0,
+        cores=config.compute.cores,
     )

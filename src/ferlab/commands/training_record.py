@@ -43,7 +43,7 @@ def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> N
 
 def log_augmented_sample(run: Run, data: TrainingData, config: TrainConfig) -> None:
     """The first training images beside augmented versions of them."""
-    images = next(data.train.blocks())[0][:SHOWN_FACES]
+    images = data.train.first(SHOWN_FACES)
     change, rng = changer(config.augment), np.random.default_rng(config.seed)
     targets = np.empty((len(images), 0), np.float32)
     versions = [change(images, targets, rng)[0] for _ in range(SHOWN_VERSIONS)]

@@ -1,5 +1,6 @@
-"""The parts of a built model: base and head apart, and which of their layers learn."""
+"""The parts of a built model: base and head apart, which of their layers learn, what an answer costs."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def set_trainable(
                 layer.trainable = False
 
 
+def check_block(model: Any, block: str) -> None:
+    """UserError when no layer of the base has a name that starts with ``block``; the message lists some that do."""
+    _first_of(base_of(model), block)
+
+
+def multiplications(model: Any) -> int:
+    """Multiplications of one answer to one sample, those of convolutions and dense layers alone."""
+    kernels = ((layer, sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1)) for layer in _leaves(model))
+    return sum(size * math.prod(layer.output.shape[1:-1]) for layer, size in kernels if size)
+
+
 def feature_model(model: Any) -> Any:
     """Images to the float32 features (n, d) that the head's dropout is fed; shares the layers of ``model``."""
     import keras
@@ -95,6 +107,10 @@ def logits_model(model: Any, on_features: bool) -> Any:
         affect = model.get_layer("affect")
         outputs = {"probabilities": outputs, "affect": affect(dropout(inputs)) if on_features else affect.output}
     return keras.Model(inputs, outputs, name=f"{model.name}_logits")
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    return (layer for layer in every_layer(model) if not hasattr(layer, "layers"))
 
 
 def _first_of(base: Any, block: str) -> int:

@@ -27,7 +27,7 @@ LARGEST = {"rotate": 30.0, "shear": 0.3, "shift": 0.25, "brightness": 0.5, "cont
 RANGES = ("rotation_deg", "shift", "zoom", "brightness", "contrast", "erase", "magnitude", "mixup", "cutmix")
 
 
-def scaled(augment: Augment, strength: float) -> Augment:
+def weakened(augment: Augment, strength: float) -> Augment:
     """The same augmentation, every range and probability times ``strength`` in 0..1; 0 changes nothing."""
     weaker: dict[str, Any] = {name: getattr(augment, name) * strength for name in RANGES}
     kept = strength > 0
@@ -49,7 +49,7 @@ def changer(augment: Augment) -> Change:
                 changed[place] = moved.reshape(changed.shape[1:])
         if shades:
             for place, table in enumerate(draws.tables()):
-                changed[place] = table[changed[place]]
+                changed[place] = cv2.LUT(changed[place], table).reshape(changed.shape[1:])
         if augment.erase:
             _erase(changed, augment, rng)
         if augment.mixup or augment.cutmix:
@@ -139,17 +139,25 @@ def _mixed(
     alpha = augment.cutmix if cuts else augment.mixup
     share = rng.beta(alpha, alpha, len(images)).astype(np.float32)
     if cuts:
-        images, share = _cut(images, images[partners], share, rng)
+        images, share = _cut(images, partners, share, rng)
     else:
-        weight = share[:, None, None, None]
-        images = np.rint(weight * images + (1 - weight) * images[partners]).astype(np.uint8)
+        images = _blended(images, partners, share)
     return images, share[:, None] * targets + (1 - share[:, None]) * targets[partners]
 
 
+def _blended(images: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Each image with its ``share`` and its partner with the rest; one by one, floats of a batch take long and much."""
+    blended = np.empty_like(images)
+    for place, (partner, weight) in enumerate(zip(partners.tolist(), share.tolist(), strict=True)):
+        mixed = cv2.addWeighted(images[place], weight, images[partner], 1 - weight, 0)
+        blended[place] = mixed.reshape(images.shape[1:])
+    return blended
+
+
 def _cut(
-    images: np.ndarray, others: np.ndarray, share: np.ndarray, rng: np.random.Generator
+    images: np.ndarray, partners: np.ndarray, share: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images with a box of ``others`` in each, and the share that is left of them, float32 (n,)."""
+    """Images with a box of their partner's in each, and the share that is left of them, float32 (n,)."""
     count, side = images.shape[:2]
     cut, left_over = images.copy(), np.empty(count, np.float32)
     half = np.sqrt(1 - share) * side / 2
@@ -157,6 +165,6 @@ def _cut(
     low = np.clip(np.rint(centres - half[:, None]), 0, side).astype(np.int64)
     high = np.clip(np.rint(centres + half[:, None]), 0, side).astype(np.int64)
     for place, ((top, left), (bottom, right)) in enumerate(zip(low, high, strict=True)):
-        cut[place, top:bottom, left:right] = others[place, top:bottom, left:right]
+        cut[place, top:bottom, left:right] = images[partners[place], top:bottom, left:right]
         left_over[place] = 1 - (bottom - top) * (right - left) / side**2
     return cut, left_over

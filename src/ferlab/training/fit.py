@@ -14,11 +14,12 @@ from ferlab.errors import UserError
 from ferlab.training.averaging import Average, averaged_weights
 from ferlab.training.checkpoint import Checkpoints, Progress, Saved
 from ferlab.training.distribution import fed, of_first_process
+from ferlab.training.features import OnFeatures
 from ferlab.training.inputs import Batch, TrainingData
 from ferlab.training.losses import FINITE
 from ferlab.training.measures import measured, named
 from ferlab.training.optimization import epoch_rate
-from ferlab.training.phases import FitSpec, Stage, stage_of
+from ferlab.training.phases import FitSpec, Stage, check_blocks, stage_of
 
 NOT_FINITE = "not-finite.npz"
 
@@ -47,10 +48,14 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told: ``on_step(epoch, step, steps)`` as an epoch goes on, ``on_epoch(row)`` once it is safe."""
+    """Who is told: ``on_step(epoch, step, steps)`` as an epoch goes on, ``on_epoch(row)`` once it is safe.
+
+    ``on_features(done, total)``: how many images a frozen base has answered, before the epochs of its head.
+    """
 
     on_step: Callable[[int, int, int], None]
     on_epoch: Callable[[EpochRow], None]
+    on_features: OnFeatures = lambda done, total: None
 
 
 def fit(
@@ -65,6 +70,8 @@ def fit(
         UserError: the network's answers are not numbers, the disk is full, no checkpoint to resume.
 
     """
+    if not spec.train_all:
+        check_blocks(model, spec.recipe.phases)
     saved, progress = of_first_process(checkpoints.load) if resume else (None, Progress())
     for index in range(progress.phase, len(spec.recipe.phases)):
         if saved:
@@ -72,7 +79,7 @@ def fit(
         else:
             progress.begin_phase(index)
         if not progress.phase_done:
-            stage = stage_of(model, data, spec, spec.phase(index), checkpoints.folder / "features")
+            stage = stage_of(model, data, spec, spec.phase(index), checkpoints.folder / "features", watch.on_features)
             _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
         saved = None
         model.set_weights(of_first_process(checkpoints.best_weights))

@@ -4,46 +4,40 @@ A batch depends on the seed, the epoch and its number alone, so a resumed traini
 would have seen. Images are decoded and changed in threads (OpenCV leaves Python's lock), the same for both backends.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.manifest import Manifest, Shard
-from ferlab.parallel import in_order
-from ferlab.records.load import (
-    UNREADABLE,
-    Annotations,
-    SplitArrays,
-    damaged,
-    load_split,
-    read_payloads,
-    split_bytes,
-    stored_annotation,
-    stored_sample,
-)
+from ferlab.manifest import Manifest
+from ferlab.parallel import in_order, taken_ahead, usable_cores
+from ferlab.records.load import Annotations, SplitArrays, load_split, read_payloads, split_bytes, stored_annotation
 from ferlab.samples import TRAIN, VALIDATION
 from ferlab.training.augmentation import Change
 from ferlab.training.order import grouped, grouped_steps, interleaved, repeated, shuffled, wanted_shows
+from ferlab.training.reading import (
+    BLOCK_SIZE,
+    READ_AHEAD,
+    blocks_of,
+    decoded,
+    image_bytes,
+    stored_label,
+    stored_payloads,
+)
+from ferlab.training.targets import Batch, Targets
 
 SHUFFLE_BUFFER, SHUFFLE_BYTES = 4096, 256e6
 """Records that are shuffled at a time, still encoded: that many, or fewer large ones, so that they fit everywhere."""
 OPEN_SHARDS, BLOCK = 4, 16
 """Shards read at a time, and records taken from one before the next has its turn."""
-ACCEPTED = 0.3
-"""Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
-BLOCK_SIZE = 256
-"""Samples that a network answers at a time where nothing is learned."""
-
-PROBABILITIES, AFFECT = "probabilities", "affect"
-"""Outputs of a model with a second head for valence and arousal, and the targets of each."""
-
-Batch = tuple[Any, ...]
-"""Inputs, targets float32 (n, classes) (with affect a dict of both) and, when asked for, a weight of each sample."""
+AHEAD_SHARE, AHEAD_BYTES = 1 / 8, 64e6
+"""Batches made ahead of their use take that share of the memory, or these bytes where it is said to be very small."""
+MAKING = 3
+"""Times its own size that a batch takes while it is made: decoded, changed, mixed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class BatchSpec:
 
     ``balance``: ``none``, ``weights`` (a weight in the loss for each class, from ``class_weights``) or ``sampling``
     (every class equally often). ``process`` of ``processes`` gets its share of every batch of ``batch_size`` images.
-    ``affect``: valence and arousal are learned, too.
+    ``affect``: valence and arousal are learned, too. ``cores`` (0 = all that there are) make batches.
     """
 
     batch_size: int
@@ -64,46 +58,23 @@ class BatchSpec:
     process: int = 0
     processes: int = 1
     affect: bool = False
+    cores: int = 0
 
     @property
     def own_size(self) -> int:
         """Images of a batch that this process gets."""
         return self.batch_size // self.processes
 
+    def targets(self, manifest: Manifest) -> Targets:
+        """What its batches are trained towards."""
+        return Targets(manifest, self.class_weights if self.balance == "weights" else None, self.affect)
 
-class Targets:
-    """What a batch is trained towards: one-hot labels, or what the manifest's ``targets`` makes of the votes.
-
-    That is a label drawn anew in every epoch, the votes' distribution, or all classes with at least ACCEPTED of them.
-    """
-
-    def __init__(self, manifest: Manifest, spec: BatchSpec) -> None:
-        self.kind, self.spec = manifest.targets, spec
-        self.identity = np.eye(len(manifest.classes), dtype=np.float32)
-        self.weights = np.asarray(spec.class_weights, np.float32)
-
-    def of(self, known: Annotations, rng: np.random.Generator) -> np.ndarray:
-        """Targets float32 (n, classes)."""
-        if self.kind == "majority":
-            return self.identity[known.labels]
-        shares = known.votes / known.votes.sum(axis=1, keepdims=True)
-        if self.kind == "cross_entropy":
-            return shares
-        if self.kind == "probability":
-            drawn = (rng.random((len(known), 1)) > shares.cumsum(axis=1)).sum(axis=1)
-            return self.identity[np.minimum(drawn, len(self.identity) - 1)]
-        return np.maximum((shares >= ACCEPTED).astype(np.float32), self.identity[known.labels])
-
-    def batch(self, inputs: np.ndarray, known: Annotations, change: Change | None, rng: np.random.Generator) -> Batch:
-        """One batch, changed by ``change`` where it is given: valence and arousal mix as the classes do."""
-        targets: Any = self.of(known, rng)
-        if self.spec.affect:
-            targets = np.concatenate([targets, known.affect], axis=1)
-        if change is not None:
-            inputs, targets = change(inputs, targets, rng)
-        if self.spec.affect:
-            targets = {PROBABILITIES: targets[:, :-2], AFFECT: targets[:, -2:]}
-        return (inputs, targets, self.weights[known.labels]) if self.spec.balance == "weights" else (inputs, targets)
+    def window(self, size: int) -> tuple[int, int]:
+        """Threads that make results of ``size`` bytes, and how many may be made ahead of their use; both at least 1."""
+        threads = self.cores or usable_cores()
+        room = max(AHEAD_SHARE * self.memory_bytes, AHEAD_BYTES)
+        ahead = max(1, min(2 * threads + 2, int(room / (MAKING * size))))
+        return min(threads, ahead), ahead
 
 
 class MemoryBatches:
@@ -111,7 +82,7 @@ class MemoryBatches:
 
     def __init__(self, copies: Sequence[np.ndarray], known: Annotations, manifest: Manifest, spec: BatchSpec) -> None:
         self.copies, self.known = copies, known
-        self.manifest, self.spec, self.targets = manifest, spec, Targets(manifest, spec)
+        self.manifest, self.spec, self.targets = manifest, spec, spec.targets(manifest)
         self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(known)], manifest, spec))
 
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
@@ -125,12 +96,17 @@ class MemoryBatches:
             rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
             return self.targets.batch(inputs[rows], self.known[rows], change, rng)
 
-        return in_threads(make, ((step,) for step in range(self.steps_per_epoch)))
+        window = self.spec.window(self.spec.own_size * inputs[0].nbytes)
+        return in_order(make, ((step,) for step in range(self.steps_per_epoch)), *window)
 
     @property
     def count(self) -> int:
         """Training samples in all."""
         return len(self.known)
+
+    def first(self, count: int) -> np.ndarray:
+        """Inputs of the first ``count`` samples."""
+        return self.copies[0][:count]
 
     def blocks(self) -> Iterator[tuple[np.ndarray, Annotations]]:
         """Every sample once, in order: inputs of up to BLOCK_SIZE samples and what is known of them."""
@@ -152,10 +128,10 @@ class ShardBatches:
     """Batches streamed from a prepared dataset's shards; each process reads shards of its own."""
 
     def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec) -> None:
-        self.folder, self.manifest, self.spec, self.targets = folder, manifest, spec, Targets(manifest, spec)
+        self.folder, self.manifest, self.spec, self.targets = folder, manifest, spec, spec.targets(manifest)
         shards = manifest.split_shards(TRAIN)
         held = [sum(s.samples for s in shards[part :: spec.processes]) for part in range(spec.processes)]
-        self.shards = shards[spec.process :: spec.processes]
+        self.own = shards[spec.process :: spec.processes]
         self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of(held, manifest, spec))
 
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
@@ -165,23 +141,30 @@ class ShardBatches:
             rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
             return self.targets.batch(*decoded(payloads, self.folder, self.manifest), change, rng)
 
-        groups = grouped(self._payloads(number), self.spec.own_size)
-        return in_threads(make, zip(range(self.steps_per_epoch), groups, strict=False))
+        groups = islice(grouped(self._payloads(number), self.spec.own_size), self.steps_per_epoch)
+        window = self.spec.window(self.spec.own_size * image_bytes(self.manifest))
+        return in_order(make, enumerate(taken_ahead(groups, READ_AHEAD)), *window)
 
     @property
     def count(self) -> int:
         """Training samples that this process holds."""
-        return sum(shard.samples for shard in self.shards)
+        return sum(shard.samples for shard in self.own)
+
+    def first(self, count: int) -> np.ndarray:
+        """Images of the first ``count`` samples of this process; fewer where there are no more."""
+        payloads = list(islice(stored_payloads(self.folder, self.own), count))
+        return decoded(payloads, self.folder, self.manifest)[0]
 
     def blocks(self) -> Iterator[tuple[np.ndarray, Annotations]]:
         """Every sample of this process once, in the order of its shards: images and what is known of them."""
-        return blocks_of(self.folder, self.manifest, self.shards)
+        window = self.spec.window(BLOCK_SIZE * image_bytes(self.manifest))
+        return blocks_of(self.folder, self.manifest, self.own, *window)
 
     def _payloads(self, epoch: int) -> Iterator[bytes]:
         """Serialised records without end; balanced sampling may fall a little short of an epoch and starts over."""
         rng = np.random.default_rng([self.spec.seed, epoch, self.spec.process])
         while True:
-            shards = [self.shards[place] for place in rng.permutation(len(self.shards))]
+            shards = [self.own[place] for place in rng.permutation(len(self.own))]
             sources = (read_payloads(self.folder / shard.name, shard) for shard in shards)
             records = interleaved(sources, OPEN_SHARDS, BLOCK)
             yield from shuffled(self._shown(records, rng), self._buffer(), rng)
@@ -194,20 +177,20 @@ class ShardBatches:
         counts = self.manifest.counts[TRAIN]
         shows = wanted_shows([counts[name] for name in self.manifest.classes])
         for record in records:
-            label = np.array([stored_annotation(record)[0]])
+            label = np.array([stored_label(record, self.folder)])
             yield from [record] * int(repeated(label, shows, rng)[0])
 
     def _buffer(self) -> int:
         """Records that are shuffled at a time; it follows from the data alone, as the order of samples does."""
-        stored, samples = sum(s.bytes for s in self.shards), sum(s.samples for s in self.shards)
+        stored, samples = sum(s.bytes for s in self.own), sum(s.samples for s in self.own)
         return max(1, min(SHUFFLE_BUFFER, int(SHUFFLE_BYTES * samples / stored)))
 
 
 class Validation:
     """The validation split in order: what is ``known`` of it, and its images in blocks, from memory or from shards."""
 
-    def __init__(self, folder: Path, manifest: Manifest, arrays: SplitArrays | None) -> None:
-        self.folder, self.manifest, self.arrays = folder, manifest, arrays
+    def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec, arrays: SplitArrays | None) -> None:
+        self.folder, self.manifest, self.spec, self.arrays = folder, manifest, spec, arrays
         self.known = arrays.annotations if arrays else self._stored_annotations()
 
     def batches(self) -> Iterator[np.ndarray]:
@@ -216,14 +199,14 @@ class Validation:
             for first in range(0, len(self.known), BLOCK_SIZE):
                 yield self.arrays.images[first : first + BLOCK_SIZE]
         else:
+            window = self.spec.window(BLOCK_SIZE * image_bytes(self.manifest))
             shards = self.manifest.split_shards(VALIDATION)
-            yield from (images for images, _ in blocks_of(self.folder, self.manifest, shards))
+            yield from (images for images, _ in blocks_of(self.folder, self.manifest, shards, *window))
 
     def _stored_annotations(self) -> Annotations:
         shards = self.manifest.split_shards(VALIDATION)
         known = Annotations.room_for(sum(shard.samples for shard in shards), self.manifest)
-        payloads = (row for shard in shards for row in read_payloads(self.folder / shard.name, shard))
-        for place, payload in enumerate(payloads):
+        for place, payload in enumerate(stored_payloads(self.folder, shards)):
             known[place] = stored_annotation(payload)
         return known
 
@@ -245,6 +228,8 @@ def training_data(folder: Path, manifest: Manifest, spec: BatchSpec) -> Training
             are asked for and not there.
 
     """
+    # each thread that makes batches has a core already; OpenCV's own would only take turns with it
+    cv2.setNumThreads(1)
     data = _loaded(folder, manifest, spec)
     if spec.affect and not np.isfinite(data.validation.known.affect).any():
         message = f"recipe.affect: {manifest.protocol} has no valence and arousal. Set it to 0."
@@ -254,10 +239,11 @@ def training_data(folder: Path, manifest: Manifest, spec: BatchSpec) -> Training
 
 def _loaded(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:
     if split_bytes(manifest, TRAIN) + split_bytes(manifest, VALIDATION) > spec.memory_bytes / 2:
-        return TrainingData(manifest, ShardBatches(folder, manifest, spec), Validation(folder, manifest, None))
+        return TrainingData(manifest, ShardBatches(folder, manifest, spec), Validation(folder, manifest, spec, None))
     held = load_split(folder, manifest, TRAIN)
     train = MemoryBatches([held.images], held.annotations, manifest, spec)
-    return TrainingData(manifest, train, Validation(folder, manifest, load_split(folder, manifest, VALIDATION)))
+    validation = Validation(folder, manifest, spec, load_split(folder, manifest, VALIDATION))
+    return TrainingData(manifest, train, validation)
 
 
 def steps_of(held: Sequence[int], manifest: Manifest, spec: BatchSpec) -> int:
@@ -273,34 +259,3 @@ def steps_of(held: Sequence[int], manifest: Manifest, spec: BatchSpec) -> int:
         )
         raise UserError(message)
     return min(steps, spec.max_steps or steps)
-
-
-def in_threads(work: Any, items: Any) -> Iterator[Any]:
-    """Results of ``work`` in order, made ahead of their use by as many threads as there are cores."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return in_order(work, items, threads, ahead=2 * threads + 2)
-
-
-def blocks_of(folder: Path, manifest: Manifest, shards: Sequence[Shard]) -> Iterator[tuple[np.ndarray, Annotations]]:
-    """Images and annotations of every sample of ``shards`` in order, up to BLOCK_SIZE at a time."""
-
-    def groups() -> Iterator[tuple[list[bytes], Path, Manifest]]:
-        for shard in shards:
-            payloads = list(read_payloads(folder / shard.name, shard))
-            for first in range(0, len(payloads), BLOCK_SIZE):
-                yield payloads[first : first + BLOCK_SIZE], folder, manifest
-
-    return in_threads(decoded, groups())
-
-
-def decoded(payloads: Sequence[bytes], folder: Path, manifest: Manifest) -> tuple[np.ndarray, Annotations]:
-    """Images uint8 (n, s, s, c) of records in ``folder``, and what is known of them; UserError when one is damaged."""
-    images = np.empty((len(payloads), manifest.size_px, manifest.size_px, manifest.channels), np.uint8)
-    known = Annotations.room_for(len(payloads), manifest)
-    for place, payload in enumerate(payloads):
-        try:
-            sample = stored_sample(payload, manifest)
-            images[place], known[place] = sample.pixels, sample.annotation
-        except UNREADABLE as error:
-            raise damaged(folder, str(error)) from error
-    return images, known

@@ -7,7 +7,7 @@ import numpy as np
 
 from ferlab.records.load import Annotations
 from ferlab.training.distribution import predicted
-from ferlab.training.inputs import AFFECT, PROBABILITIES
+from ferlab.training.targets import AFFECT, PROBABILITIES
 
 SMALLEST_PROBABILITY = 1e-7
 

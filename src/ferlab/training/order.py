@@ -9,8 +9,9 @@ import numpy as np
 Item = TypeVar("Item")
 
 GROUPS = range(8, 21)
-"""Steps that one call of the backend may execute: enough to hide the call, few enough to answer Ctrl-C at once."""
-
+"""Steps that one call of the backend may execute where a step is quick: enough to hide the call."""
+CALL_WORK = 5e10
+"""Multiplications of a call: two cores take some two seconds, and as long does an answer to Ctrl-C."""
 
 CHUNK = 256
 """Items drawn at a time from what is shuffled."""
@@ -25,6 +26,14 @@ def grouped_steps(steps: int) -> tuple[int, int]:
     fitting = [group for group in GROUPS if group <= steps] or [steps]
     group = max(fitting, key=lambda size: (steps // size * size, size))
     return group, steps // group * group
+
+
+def answerable(group: int, work: float) -> int:
+    """How many steps of a ``group`` one call executes when each costs ``work`` multiplications: a divisor of it.
+
+    The largest whose work stays within CALL_WORK, else 1. It follows from the config alone, as the group does.
+    """
+    return max(size for size in range(1, group + 1) if group % size == 0 and (size == 1 or size * work <= CALL_WORK))
 
 
 def wanted_shows(counts: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -66,8 +75,9 @@ def shuffled(items: Iterable[Item], size: int, rng: np.random.Generator) -> Iter
         yield buffer[place]
 
 
-def grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items; a shorter rest is left out."""
+def grouped(items: Iterable[Item], size: int, rest: bool = False) -> Iterator[list[Item]]:
+    """Lists of ``size`` items; a shorter rest is left out unless asked for."""
     source = iter(items)
-    while len(group := list(islice(source, size))) == size:
-        yield group
+    while group := list(islice(source, size)):
+        if len(group) == size or rest:
+            yield group
