@@ -107,7 +107,7 @@ def train(
         model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
         minutes = (time.monotonic() - started + earlier_s) / 60
         run.log_metrics({"train_minutes": minutes})
-        scores = log_validation(run, prepared, model)
+        scores = log_validation(run, prepared, model, progress.epoch)
         log_history(run, progress)
         log_trained_model(run, config, manifest, model)
         for file in checkpoints.files():

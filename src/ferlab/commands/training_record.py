@@ -51,12 +51,15 @@ def log_augmented_sample(run: Run, data: TrainingData, config: TrainConfig) -> N
     run.log_figure(figure, "figures/augmented.png")
 
 
-def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
-    """Scores on validation with the predictions, and the surest mistakes beside what spoke for them."""
+def log_validation(run: Run, prepared: Prepared, model: Any, last_epoch: int) -> Scores:
+    """Scores on validation with the predictions, and the surest mistakes beside what spoke for them.
+
+    They are logged at ``last_epoch``, after its own numbers: MLflow shows the newest, and the kept epoch counts.
+    """
     predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
     scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
     run.log_saved(predictions.save, "validation.parquet", "predictions")
-    run.log_metrics(scores.flat("val"))
+    run.log_metrics(scores.flat("val"), last_epoch)
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
     _log_mistakes(run, prepared, model, predictions)
