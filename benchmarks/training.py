@@ -35,13 +35,13 @@ from ferlab.config.files import conf_folder
 from ferlab.config.schema import Augment, Compute, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
-from ferlab.models.catalog import backbone
+from ferlab.models.catalog import CPU_BF16, backbone
 from ferlab.training.checkpoint import Checkpoints
 from ferlab.training.fit import EpochRow, Watch, fit
 from ferlab.training.inputs import BatchSpec, MemoryBatches, TrainingData, training_data
 from ferlab.training.optimization import optimizer
 from ferlab.training.phases import FitSpec
-from ferlab.training.precision import CPU_BFLOAT16, choose_precision, precision_policy
+from ferlab.training.precision import choose_precision, precision_policy
 
 OURS, BARE, TUTORIAL = "ferlab", "bare", "tutorial"
 BARE_BAR, TUTORIAL_BAR, BFLOAT16_BAR, CACHED_BAR, TRACKING_BAR = 0.95, 1.05, 2.0, 1.5, 0.02
@@ -251,7 +251,7 @@ def compared(case: Case, folder: Path, options: argparse.Namespace, device: str)
 
 def speed_bars(case: Case, rates: dict[str, list[float]], device: str) -> list[Bar]:
     """Ratios within the rounds against both other ways."""
-    tutorial = BFLOAT16_BAR if case.backbone == "vgg16" and device == CPU_BFLOAT16 else TUTORIAL_BAR
+    tutorial = BFLOAT16_BAR if case.backbone == "vgg16" and device == CPU_BF16 else TUTORIAL_BAR
     bars = []
     for other, limit in ((BARE, BARE_BAR), (TUTORIAL, tutorial)):
         ratios = [ours / theirs for ours, theirs in zip(rates[OURS], rates[other], strict=True)]

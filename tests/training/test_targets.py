@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ferlab.config.schema import Augment
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import Annotations
 from ferlab.training.augmentation import changer
-from ferlab.training.targets import AFFECT, PROBABILITIES, Targets
+from ferlab.training.targets import Targets
 
 WEIGHTS = tuple(0.5 + 0.75 * i for i in range(7))
 COUNT = 60

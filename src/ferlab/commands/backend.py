@@ -4,8 +4,9 @@ import contextlib
 
 from ferlab.config.schema import Compute
 from ferlab.errors import UserError
+from ferlab.models.catalog import GPU
 from ferlab.streams import load_backend
-from ferlab.training.precision import GPU, cpu_kind
+from ferlab.training.precision import cpu_kind
 
 BACKENDS = ("tensorflow", "jax")
 

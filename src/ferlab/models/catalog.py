@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from ferlab.errors import UserError
 
-CPU_BF16 = "cpu_avx512_bf16"
-GPU = "gpu"
+CPU, CPU_BF16, GPU = "cpu", "cpu_avx512_bf16", "gpu"
+"""Kinds of devices that the measured table of precisions tells apart."""
+PROBABILITIES, AFFECT = "probabilities", "affect"
+"""Outputs of a network with a second head for valence and arousal."""
 GPU_ONLY = frozenset({GPU})
 EVERYWHERE = frozenset({CPU_BF16, GPU})
 

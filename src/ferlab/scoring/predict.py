@@ -10,12 +10,12 @@ import numpy as np
 
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest
+from ferlab.models.catalog import PROBABILITIES
 from ferlab.predictions import Predictions
 from ferlab.records.load import StoredSample, read_samples
 from ferlab.scoring.views import PLAIN, View, combine_views
 from ferlab.sealed import Opening
 
-PROBABILITIES = "probabilities"
 NO_PIXELS = np.empty(0, np.uint8)
 """In place of those that were seen: a split of large pictures does not fit into memory."""
 BATCH = 256

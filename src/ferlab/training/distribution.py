@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ferlab.errors import UserError, first_line
+from ferlab.training.targets import Batch
 
-Batch = tuple[Any, ...]
 Made = TypeVar("Made")
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.records.load import Annotations
 from ferlab.training.distribution import predicted
-from ferlab.training.targets import AFFECT, PROBABILITIES
 
 SMALLEST_PROBABILITY = 1e-7
 

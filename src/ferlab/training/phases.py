@@ -9,6 +9,7 @@ import numpy as np
 
 from ferlab.config.schema import Augment, Phase, Recipe
 from ferlab.models.blocks import check_block, head_model, logits_model, multiplications, set_trainable
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.storage.files import remove_folder
 from ferlab.training.augmentation import Change, changer, weakened
 from ferlab.training.distribution import steps_at_once
@@ -18,7 +19,6 @@ from ferlab.training.losses import affect_error, finite_share, loss_of
 from ferlab.training.optimization import optimizer
 from ferlab.training.order import answerable
 from ferlab.training.sharpness import sharpness_aware
-from ferlab.training.targets import AFFECT, PROBABILITIES
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ import contextlib
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from ferlab.models.catalog import CPU, CPU_BF16
+
 CPUINFO = Path("/proc/cpuinfo")
-CPU, CPU_BFLOAT16, GPU = "cpu", "cpu_avx512_bf16", "gpu"
-"""Kinds of devices that the measured table tells apart."""
 
 
 def cpu_kind(cpuinfo: Path = CPUINFO) -> str:
-    """CPU_BFLOAT16 where the processor multiplies bfloat16 itself, else CPU."""
+    """CPU_BF16 where the processor multiplies bfloat16 itself, else CPU."""
     try:
-        return CPU_BFLOAT16 if "avx512_bf16" in cpuinfo.read_text(encoding="utf-8") else CPU
+        return CPU_BF16 if "avx512_bf16" in cpuinfo.read_text(encoding="utf-8") else CPU
     except OSError:
         return CPU
 

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 
 from ferlab.manifest import Manifest
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.records.load import Annotations
 from ferlab.training.augmentation import Change
 
 ACCEPTED = 0.3
 """Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
-
-PROBABILITIES, AFFECT = "probabilities", "affect"
-"""Outputs of a model with a second head for valence and arousal, and the targets of each."""
 
 Batch = tuple[Any, ...]
 """Inputs, targets float32 (n, classes) (with affect a dict of both) and, when asked for, a weight of each sample."""
