@@ -32,7 +32,7 @@ import numpy as np
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.config.files import conf_folder
-from ferlab.config.schema import Augment, Compute, Phase, Recipe
+from ferlab.config.nodes import Augment, Compute, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CPU_BF16, backbone

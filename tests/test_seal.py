@@ -28,7 +28,8 @@ from ferlab.commands.evaluate import OPENINGS, evaluate
 from ferlab.commands.launch import Context, machine_facts
 from ferlab.commands.train import train
 from ferlab.config.files import conf_folder
-from ferlab.config.schema import Evaluation, EvaluateConfig, TrainConfig
+from ferlab.config.nodes import Evaluation
+from ferlab.config.schema import EvaluateConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest

@@ -9,7 +9,8 @@ import pytest
 from ferlab.commands.launch import Context
 from ferlab.commands.opening import open_dataset
 from ferlab.commands.synth import run as synth
-from ferlab.config.schema import Compute, Dataset, SynthConfig
+from ferlab.config.nodes import Compute, Dataset
+from ferlab.config.schema import SynthConfig
 from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 from ferlab.storage import places

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from ferlab.commands.evaluate import OPENINGS, run
 from ferlab.commands.launch import Context
-from ferlab.config.schema import Compute, EvaluateConfig, Evaluation
+from ferlab.config.nodes import Compute, Evaluation
+from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions

@@ -14,7 +14,8 @@ import pytest
 
 from ferlab.commands.launch import Context
 from ferlab.commands.synth import run
-from ferlab.config.schema import Compute, SynthConfig
+from ferlab.config.nodes import Compute
+from ferlab.config.schema import SynthConfig
 from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 

@@ -16,7 +16,8 @@ import pytest
 
 from ferlab.commands.launch import Context
 from ferlab.commands.verify import run
-from ferlab.config.schema import Compute, Dataset, Debug, Synthesize, VerifyConfig
+from ferlab.config.nodes import Compute, Dataset, Debug, Synthesize
+from ferlab.config.schema import VerifyConfig
 from ferlab.datasets.audit.scan import scan
 from ferlab.datasets.fer2013.reader import locate, read
 from ferlab.datasets.fingerprint.copy import Copy

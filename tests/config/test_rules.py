@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ferlab.config import rules
-from ferlab.config.rules import Facts
-from ferlab.config.schema import (
+from ferlab.config.nodes import (
     Augment,
     Backbone,
     Compute,
@@ -19,6 +18,7 @@ from ferlab.config.schema import (
     Recipe,
     Synthesize,
 )
+from ferlab.config.rules import Facts
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
 
 FACTS = Facts(

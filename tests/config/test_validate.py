@@ -8,24 +8,21 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.config.files import conf_folder, options
+from ferlab.config.nodes import Member, Phase
 from ferlab.config.rules import Facts
 from ferlab.config.schema import (
-    REQUIRED,
     CompareConfig,
     DoctorConfig,
     EnsembleConfig,
     EvaluateConfig,
-    Member,
-    Phase,
     PipelineConfig,
     PrepareConfig,
     SynthConfig,
     TrainConfig,
     UiConfig,
     VerifyConfig,
-    choice,
-    number,
 )
 from ferlab.config.validate import validate
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS

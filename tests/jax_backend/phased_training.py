@@ -34,7 +34,7 @@ class Joined:
 
 
 def recipe(asked):
-    from ferlab.config.schema import Phase, Recipe
+    from ferlab.config.nodes import Phase, Recipe
 
     tune = Phase("all", 3, 0.005, optimizer="sgd", warmup=0.1, weight_decay=1e-3)
     features = "computed" if asked.get("joined") else "cached"  # as where several processes train
@@ -87,7 +87,7 @@ def trained(asked, work, stop_after=0, resume=False):
     """Progress, model and first batches; None for all when it is stopped after an epoch."""
     import keras
 
-    from ferlab.config.schema import Augment
+    from ferlab.config.nodes import Augment
     from ferlab.manifest import Manifest
     from ferlab.training.augmentation import changer
     from ferlab.training.checkpoint import Checkpoints

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Evaluation
+from ferlab.config.nodes import Evaluation
 from ferlab.scoring.views import PLAIN, STEPS, View, combine_views, views_of
 
 SHIFT = 1 / 12

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 from ferlab.training.augmentation import changer, weakened
 
 NOTHING = Augment("none")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 from ferlab.training.augmentation import changer
 
 NOTHING = Augment("none")

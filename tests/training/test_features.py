@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
 from ferlab.training.features import COMPLETE, FEATURES, Features, features_of

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Recipe
+from ferlab.config.nodes import Recipe
 from ferlab.training.losses import finite_share, loss_of
 
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.25, 0.5]], np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.training.checkpoint import Progress
 from ferlab.training.fit import advance
 from ferlab.training.optimization import epoch_rate, learning_rate, optimizer

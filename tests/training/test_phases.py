@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.errors import UserError
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import SplitArrays, load_split

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.preparation.prepare import Prepared
 from ferlab.training.augmentation import Change
 from ferlab.training.inputs import Batch, BatchSpec, MemoryBatches, TrainingData, training_data

@@ -15,7 +15,7 @@ import json, sys
 from pathlib import Path
 import keras, numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.training.checkpoint import Checkpoints

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.models.blocks import logits_model
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.preparation.prepare import Prepared
@@ -247,7 +247,7 @@ RESUME = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.training.checkpoint import Checkpoints

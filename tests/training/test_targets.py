@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import Annotations

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from ferlab.config.schema import Compute
+from ferlab.config.nodes import Compute
 from ferlab.errors import UserError
 from ferlab.models.catalog import GPU
 from ferlab.streams import load_backend

@@ -10,7 +10,8 @@ from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import find_prepared
 from ferlab.commands.terminal import percent
-from ferlab.config.schema import EvaluateConfig, Evaluation
+from ferlab.config.nodes import Evaluation
+from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
 from ferlab.evaluation.metrics import HEADLINE, Scores, score

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ferlab.commands.launch import Context
-from ferlab.config.schema import Dataset
+from ferlab.config.nodes import Dataset
 from ferlab.datasets.catalog import SYNTHETIC, Family, family_of, taxonomies_of
 from ferlab.datasets.listing import Reading, Source
 from ferlab.datasets.synthetic.layouts import write_synthetic

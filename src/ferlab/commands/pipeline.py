@@ -10,7 +10,8 @@ from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration, percent
 from ferlab.commands.train import Trained, train
-from ferlab.config.schema import EnsembleConfig, EvaluateConfig, Member, PipelineConfig, TrainConfig
+from ferlab.config.nodes import Member
+from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.samples import TEST

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ferlab.config.schema import Augment, Backbone, Compute, Dataset, Debug, Phase, Pipeline, Preparation, Recipe
+from ferlab.config.nodes import Augment, Backbone, Compute, Dataset, Debug, Phase, Pipeline, Preparation, Recipe
 from ferlab.models.catalog import CATALOG
 from ferlab.storage.objects import is_remote
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ferlab.config.fields import REQUIRED
 from ferlab.config.rules import RULES, Facts
-from ferlab.config.schema import REQUIRED
 from ferlab.errors import UserError, first_line
 
 Config = TypeVar("Config")

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """(images uint8 (n, s, s, c), targets float32 (n, classes), generator) -> both, changed; the arguments stay as is."""

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ferlab.config.schema import Augment
+from ferlab.config.nodes import Augment
 from ferlab.models.blocks import feature_model
 from ferlab.records.load import Annotations
 from ferlab.storage.files import NO_SPACE, atomic_path, remove_folder, writing_errors

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ferlab.config.schema import Phase
+from ferlab.config.nodes import Phase
 from ferlab.errors import UserError
 from ferlab.training.averaging import Average, averaged_weights
 from ferlab.training.checkpoint import Checkpoints, Progress, Saved

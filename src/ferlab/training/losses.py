@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ferlab.config.schema import Recipe
+from ferlab.config.nodes import Recipe
 
 IMPOSSIBLE = -1e9
 FINITE = "finite"

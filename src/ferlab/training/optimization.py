@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ferlab.config.schema import Phase
+from ferlab.config.nodes import Phase
 
 NESTEROV_MOMENTUM = 0.9
 START_SHARE = 0.05

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ferlab.config.schema import Augment, Phase, Recipe
+from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.models.blocks import check_block, head_model, logits_model, multiplications, set_trainable
 from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.storage.files import remove_folder

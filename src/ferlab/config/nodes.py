@@ -1,0 +1,243 @@
+"""The nodes of a config, one dataclass each: a choice under ``conf/``, or a part of one."""
+
+from dataclasses import dataclass, field
+
+from ferlab.config.fields import REQUIRED, choice, number
+from ferlab.emotions import TAXONOMIES
+from ferlab.manifest import COLOURS, ENCODINGS, TARGETS, WEIGHTINGS
+
+
+@dataclass
+class Synthesize:
+    """Draw ``count`` synthetic faces in the dataset's layout instead of reading ``root``; 0 = do not."""
+
+    count: int = number(0, 10_000_000, 0)
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class Dataset:
+    """Which images, read how, split how.
+
+    ``layout`` is what synthetic faces are drawn in; files are recognised by themselves. ``taxonomy`` None is the usual
+    one of the dataset. ``label_order`` names the taxonomy whose numbers name the class folders of a repack. ``votes``:
+    the file of FERPlus votes, None for the one beside the images; ``targets``: what is trained on. ``folds`` 0 carves
+    ``val_fraction``, k makes fold ``fold`` of k the validation split. ``duplicates``: what happens to equal pixels.
+    ``accept_alarms``: prepare also a copy that is not what its release is; the protocol's name then says so.
+    """
+
+    name: str = REQUIRED
+    layout: str | None = None
+    protocol: str = REQUIRED
+    root: str | None = None
+    taxonomy: str | None = choice(tuple(TAXONOMIES), None)
+    label_order: str | None = choice(tuple(TAXONOMIES), None)
+    votes: str | None = None
+    targets: str = choice(TARGETS, "majority")
+    val_fraction: float = number(0.01, 0.5, 0.1)
+    split_seed: int = number(0, 2**31 - 1, 0)
+    folds: int = number(0, 100, 0)
+    fold: int = number(0, 99, 0)
+    duplicates: str = choice(("keep", "drop_train_twins", "drop_all"), "keep")
+    accept_alarms: bool = False
+    synthesize: Synthesize = field(default_factory=Synthesize)
+
+
+@dataclass
+class Preparation:
+    """How records are stored; None means the dataset's native choice.
+
+    ``margin``: added on every side of a face box, as a share of its longer side; ``align``: turn faces upright by their
+    landmarks. ``shards``: how many each split has, None for as many as its size asks for. ``class_weights``: how they
+    follow from the counts.
+    """
+
+    size_px: int | None = number(16, 1024, None)
+    colour: str | None = choice(COLOURS, None)
+    encoding: str | None = choice(ENCODINGS, None)
+    margin: float = number(0.0, 1.0, 0.0)
+    align: bool = False
+    shards: int | None = number(1, 1_000_000, None)
+    class_weights: str = choice(WEIGHTINGS, "inverse_frequency")
+    max_rejected: float = number(0.0, 1.0, 0.01)
+
+
+@dataclass
+class Compute:
+    """Where it runs.
+
+    ``cores`` 0 means all; ``memory_gb`` is what Spark's driver gets; images that take less than half of it are trained
+    on from memory, others are streamed. ``prepared``: folder or ``gs://`` prefix of the prepared datasets, None for
+    ``FERLAB_HOME/prepared``. ``spark_master``: a standalone cluster (``spark://host:port``) that prepares instead of
+    this machine.
+    """
+
+    name: str = choice(("local",))
+    cores: int = number(0, 1024, 0)
+    memory_gb: float = number(1, 4096, 2)
+    device: str = choice(("auto", "cpu", "gpu"), "auto")
+    prepared: str | None = None
+    spark_master: str | None = None
+
+
+@dataclass
+class Backbone:
+    """Which network, at which working size, from which weights (``imagenet``, ``none``, a file, a folder of files).
+
+    ``crop_px``: the centre that the network sees, before it is brought to ``working_px``; None for the whole image.
+    """
+
+    name: str = REQUIRED
+    crop_px: int | None = number(16, 1024, None)
+    working_px: int | None = number(16, 1024, None)
+    weights: str = "none"
+    weights_required: bool = False
+    dropout: float = number(0.0, 0.95, 0.3)
+    width: float = number(0.1, 4.0, 1.0)
+
+
+@dataclass
+class Phase:
+    """One stage of training.
+
+    ``trainable``: share of the base's layers, from the top, that learn (0 = head only); ``from_block`` instead: all
+    layers from the first whose name begins so. ``freeze_batch_norm`` keeps BatchNormalization of the base as it was.
+    ``augment``: how strong the augmentation is, 0 = none, 1 = as configured. A phase of the head alone runs the base
+    once over the images (``features: cached``; over ``copies`` augmented versions of them, 0 = the plain images), or
+    again in every step (``computed``). ``warmup``: share of the steps; ``schedule: plateau`` multiplies the rate by
+    ``plateau_factor`` after ``plateau_patience`` epochs without a better one. ``clip_norm``: largest norm of the
+    gradient over all weights, 0 does not clip.
+    """
+
+    name: str = REQUIRED
+    epochs: int = number(1, 10_000)
+    learning_rate: float = number(1e-8, 10.0)
+    optimizer: str = choice(("sgd", "adam", "adamw"), "adamw")
+    schedule: str = choice(("constant", "cosine", "plateau"), "cosine")
+    warmup: float = number(0.0, 0.9, 0.0)
+    weight_decay: float = number(0.0, 1.0, 0.0)
+    clip_norm: float = number(0.0, 1e6, 0.0)
+    trainable: float = number(0.0, 1.0, 1.0)
+    from_block: str | None = None
+    freeze_batch_norm: bool = False
+    augment: float = number(0.0, 1.0, 1.0)
+    features: str = choice(("cached", "computed"), "cached")
+    copies: int = number(0, 1000, 0)
+    plateau_factor: float = number(0.01, 0.99, 0.5)
+    plateau_patience: int = number(1, 1000, 3)
+
+    @property
+    def head_only(self) -> bool:
+        """Whether the base stays as it is."""
+        return self.trainable == 0 and self.from_block is None
+
+
+@dataclass
+class Recipe:
+    """How a network is trained.
+
+    ``balance``: nothing, the ``weights`` of the prepared data in the loss, or ``sampling`` that shows every class
+    equally often. ``patience`` 0 never stops a phase early. ``ema``: momentum of the weights' exponential moving
+    average, 0 for none; ``swa``: epochs at the end of the last phase whose weights are averaged, 0 for none; averaged
+    weights are those that are validated and kept. ``sharpness``: rho of sharpness-aware minimisation, 0 for none.
+    ``rate_batch``: the batch size that the learning rates are meant for, another one scales them; 0 does not scale.
+    ``affect``: weight of the error of valence and arousal, which a second head then learns; 0 for none.
+    """
+
+    name: str = REQUIRED
+    phases: list[Phase] = field(default_factory=list)
+    batch_size: int = number(1, 65536, 128)
+    rate_batch: int = number(0, 65536, 0)
+    loss: str = choice(("cross_entropy", "focal"), "cross_entropy")
+    focal_gamma: float = number(0.0, 10.0, 2.0)
+    label_smoothing: float = number(0.0, 0.9, 0.0)
+    balance: str = choice(("none", "weights", "sampling"), "none")
+    patience: int = number(0, 10_000, 0)
+    precision: str = choice(("float32", "mixed_bfloat16", "auto"), "auto")
+    ema: float = number(0.0, 0.99999, 0.0)
+    swa: int = number(0, 10_000, 0)
+    sharpness: float = number(0.0, 10.0, 0.0)
+    affect: float = number(0.0, 100.0, 0.0)
+
+
+@dataclass
+class Augment:
+    """Random changes of training images. Angles in degrees, shift and zoom as shares of the image.
+
+    ``erase``: probability of a rectangle of noise, at most ``erase_area`` of the image. ``randaugment``: operations of
+    RandAugment per image, at ``magnitude`` in 0..1. ``mixup`` and ``cutmix``: alpha of the share, 0 for none.
+    """
+
+    name: str = REQUIRED
+    flip: bool = False
+    rotation_deg: float = number(0, 180, 0)
+    shift: float = number(0, 0.5, 0)
+    zoom: float = number(0, 0.5, 0)
+    brightness: float = number(0, 1, 0)
+    contrast: float = number(0, 1, 0)
+    erase: float = number(0, 1, 0)
+    erase_area: float = number(0, 0.5, 0.2)
+    randaugment: int = number(0, 9, 0)
+    magnitude: float = number(0, 1, 0.5)
+    mixup: float = number(0, 10, 0)
+    cutmix: float = number(0, 10, 0)
+
+
+@dataclass
+class Debug:
+    """Limits of a debug run; 0 means no limit. ``pretrained`` false ignores ``backbone.weights``.
+
+    ``profile_steps``: how many steps ``ferlab train`` measures instead of training; 0 trains.
+    """
+
+    name: str = choice(("none", "fast", "profile"))
+    max_steps: int = number(0, 10**9, 0)
+    max_epochs: int = number(0, 10**9, 0)
+    pretrained: bool = True
+    profile_steps: int = number(0, 10_000, 0)
+
+
+@dataclass
+class Combination:
+    """How members are combined: ``mean`` of probabilities, or ``weighted`` with weights fitted on validation."""
+
+    method: str = choice(("mean", "weighted"), "weighted")
+
+
+@dataclass
+class Intervals:
+    """Bootstrap of the intervals."""
+
+    resamples: int = number(100, 1_000_000, 2000)
+    seed: int = number(0, 2**31 - 1, 0)
+
+
+@dataclass
+class Evaluation(Intervals):
+    """Intervals and test-time augmentation.
+
+    ``tta``: views of every image whose predictions are combined and reported beside the plain ones. ``flip``: the image
+    and its mirror; ``shifts``: also moved left, right, up and down; ``ten_crop``: instead moved towards the corners.
+    ``tta_shift``: how far, as a share of the side.
+    """
+
+    tta: str = choice(("none", "flip", "shifts", "ten_crop"), "none")
+    tta_shift: float = number(0.0, 0.5, 1 / 12)
+
+
+@dataclass
+class Member:
+    """One network of a pipeline; ``overrides`` are more settings of ``ferlab train``, such as ``augment=strong``."""
+
+    backbone: str = REQUIRED
+    recipe: str = REQUIRED
+    seed: int = number(0, 2**31 - 1, 0)
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Pipeline:
+    """The networks a pipeline trains; ``weights`` is what those with ImageNet weights start from, as for ``train``."""
+
+    members: list[Member] = REQUIRED
+    weights: str = "imagenet"
