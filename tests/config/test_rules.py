@@ -244,7 +244,9 @@ def test_a_recipe_without_phases_or_with_two_of_one_name_is_refused(phases):
     [
         (Phase("all", 1, 0.1, optimizer="adam", weight_decay=0.1), "use adamw"),
         (Phase("all", 1, 0.1, schedule="constant", warmup=0.1), "no warmup"),
-        (Phase("all", 1, 0.1, trainable=0.5, from_block="block_13"), "leave out trainable"),
+        (Phase("all", 1, 0.1, trainable=0.5, from_block="block_13"), "give one of them"),
+        (Phase("all", 1, 0.1, top_layers=20, from_block="block_13"), "give one of them"),
+        (Phase("all", 1, 0.1, trainable=0, top_layers=20), "give one of them"),
         (Phase("all", 1, 0.1, copies=3), "trainable: 0"),
         (Phase("all", 1, 0.1, trainable=0, copies=3, features="computed"), "features: cached"),
     ],

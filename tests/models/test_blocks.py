@@ -77,6 +77,16 @@ def test_learning_begins_at_a_block(slim: Any, pixels: Any) -> None:
     assert {"block_14_expand", "block_16_project", "Conv_1", "logits"} <= changed
 
 
+@pytest.mark.parametrize(("count", "lowest"), [(4, "Conv_1"), (7, "block_16_project"), (10**6, "Conv1")])
+def test_learning_begins_a_number_of_layers_below_the_top(slim: Any, pixels: Any, count: int, lowest: str) -> None:
+    set_trainable(slim, top_layers=count)
+    layers = base_of(slim).layers
+    assert next(layer.name for layer in layers[-count:] if layer.weights) == lowest
+    changed = changed_by_a_step(slim, pixels(8, 32, 3))
+    assert {lowest, "logits"} <= changed
+    assert not changed & {layer.name for layer in layers[:-count]}
+
+
 def test_frozen_batch_norm_keeps_its_averages_and_scales(slim: Any, pixels: Any) -> None:
     set_trainable(slim, freeze_batch_norm=True)
     changed = changed_by_a_step(slim, pixels(8, 32, 3))

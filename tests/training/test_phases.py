@@ -184,10 +184,11 @@ def test_training_on_features_in_a_file_leaves_nothing_once_the_run_is_forgotten
         ({"trainable": 1.0, "freeze_batch_norm": True}, {"block1_conv", "block2_dense", "logits"}),
         ({"from_block": "block2"}, {"block2_dense", "block2_bn", "logits"}),
         ({"from_block": "block2", "freeze_batch_norm": True}, {"block2_dense", "logits"}),
+        ({"top_layers": 1}, {"block2_bn", "logits"}),
         ({"from_block": "block2", "trainable": 0.0}, {"block2_dense", "block2_bn", "logits"}),
     ],
     ids=["head", "head, computed", "all", "all but normalisation", "upper block", "upper block but normalisation",
-         "upper block whatever the share"],
+         "top layers", "upper block whatever the share"],
 )  # fmt: skip
 def test_what_is_frozen_stays_to_the_last_bit(
     make_network: MakeNetwork, data: TrainingData, tmp_path: Path, changes: dict[str, Any], expected: set[str]

@@ -100,8 +100,9 @@ class Backbone:
 class Phase:
     """One stage of training.
 
-    ``trainable``: share of the base's layers, from the top, that learn (0 = head only); ``from_block`` instead: all
-    layers from the first whose name begins so. ``freeze_batch_norm`` keeps BatchNormalization of the base as it was.
+    ``trainable``: share of the base's layers, from the top, that learn (0 = head only); instead ``top_layers``: their
+    number, or ``from_block``: all layers from the first whose name begins so. ``freeze_batch_norm`` keeps
+    BatchNormalization of the base as it was.
     ``augment``: how strong the augmentation is, 0 = none, 1 = as configured. A phase of the head alone runs the base
     once over the images (``features: cached``; over ``copies`` augmented versions of them, 0 = the plain images), or
     again in every step (``computed``). ``warmup``: share of the steps; ``schedule: plateau`` multiplies the rate by
@@ -118,6 +119,7 @@ class Phase:
     weight_decay: float = number(0.0, 1.0, 0.0)
     clip_norm: float = number(0.0, 1e6, 0.0)
     trainable: float = number(0.0, 1.0, 1.0)
+    top_layers: int | None = number(1, 100_000, None)
     from_block: str | None = None
     freeze_batch_norm: bool = False
     augment: float = number(0.0, 1.0, 1.0)
@@ -129,7 +131,12 @@ class Phase:
     @property
     def head_only(self) -> bool:
         """Whether the base stays as it is."""
-        return self.trainable == 0 and self.from_block is None
+        return self.trainable == 0 and self.top_layers is None and self.from_block is None
+
+    @property
+    def freezes(self) -> bool:
+        """Whether some layers of the base stay as they are."""
+        return self.trainable < 1 or self.top_layers is not None or self.from_block is not None
 
 
 @dataclass

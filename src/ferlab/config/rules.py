@@ -161,7 +161,7 @@ def recipe_fits(_: Facts, recipe: Recipe, backbone: Backbone) -> Iterator[Proble
         yield "recipe.swa", f"averages {recipe.swa} epochs, the last phase has {recipe.phases[-1].epochs}"
     row = CATALOG.get(backbone.name)
     from_nothing = row and not row.pretrained and backbone.weights == "none"
-    if row and from_nothing and any(phase.trainable < 1 or phase.from_block for phase in recipe.phases):
+    if row and from_nothing and any(phase.freezes for phase in recipe.phases):
         yield (
             "recipe",
             f"{recipe.name} freezes layers; {backbone.name} has no pretrained base: use recipe={row.default_recipe}",
@@ -175,8 +175,8 @@ def _phase_problems(phase: Phase) -> Iterator[str]:
         yield "a constant rate takes no warmup; use schedule: cosine or plateau"
     if phase.copies and not phase.augment:
         yield "copies of images that are not augmented are the same; leave copies out"
-    if phase.from_block and phase.trainable < 1:
-        yield "from_block says which layers learn; leave out trainable"
+    if sum((phase.trainable < 1, phase.top_layers is not None, phase.from_block is not None)) > 1:
+        yield "trainable, top_layers and from_block each say which layers learn; give one of them"
     if phase.copies and not (phase.head_only and phase.features == "cached"):
         yield "copies are augmented images whose features are cached; it needs trainable: 0 and features: cached"
 

@@ -27,12 +27,16 @@ def every_layer(model: Any) -> Iterator[Any]:
 
 
 def set_trainable(
-    model: Any, share: float = 1.0, from_block: str | None = None, freeze_batch_norm: bool = False
+    model: Any,
+    share: float = 1.0,
+    top_layers: int | None = None,
+    from_block: str | None = None,
+    freeze_batch_norm: bool = False,
 ) -> None:
     """Choose what learns: the head always, of the base its upper layers; earlier choices are forgotten.
 
-    ``share`` (0..1) of the base's layers counted from the top, or, when ``from_block`` is given, all layers from the
-    first one whose name starts with it. Frozen BatchNormalization layers run in inference mode, as Keras does when
+    ``share`` (0..1) of the base's layers counted from the top; or their number, ``top_layers`` (all when it has fewer);
+    or, when ``from_block`` is given, all layers from the first one whose name starts with it. Frozen BatchNormalization layers run in inference mode, as Keras does when
     ``trainable`` is false; with ``freeze_batch_norm`` those of the whole base. Compile the model afterwards.
 
     Raises:
@@ -46,7 +50,11 @@ def set_trainable(
     # one by one, parents first: on TensorFlow, Keras skips an assignment that changes nothing, and with it the children
     for layer in every_layer(model):
         layer.trainable = True
-    first = round(len(base.layers) * (1 - share)) if from_block is None else _first_of(base, from_block)
+    first = round(len(base.layers) * (1 - share))
+    if from_block is not None:
+        first = _first_of(base, from_block)
+    elif top_layers is not None:
+        first = max(0, len(base.layers) - top_layers)
     if first >= len(base.layers):
         base.trainable = False
     for layer in base.layers[:first]:

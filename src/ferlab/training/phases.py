@@ -84,6 +84,7 @@ def stage_of(
     set_trainable(
         model,
         share=1.0 if spec.train_all else phase.trainable,
+        top_layers=None if spec.train_all else phase.top_layers,
         from_block=None if spec.train_all else phase.from_block,
         freeze_batch_norm=phase.freeze_batch_norm and not spec.train_all,
     )
