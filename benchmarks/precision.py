@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--backbones seq1,vgg16] [--size 48] [--batch 64] [--steps 10] [--rounds 5]
 
-Every network is built as `conf/backbone/NAME.yaml` has it (working size), with random weights, and takes SGD steps on
+Every network is built as `conf/backbone/NAME.yaml` has it (working size, crop), with random weights, and takes SGD steps on
 one batch in memory. Both policies alternate within a round, so what else the machine does meets both alike; the first
 steps, which compile, are not counted. The ratio is the median of the ratios within a round.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ferlab.models.blocks import uses_xla
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CATALOG, backbone
 from ferlab.training.precision import precision_policy
@@ -28,12 +29,11 @@ def compiled(name: str, policy: str, size_px: int) -> Any:
     """The network of that row in that arithmetic, ready to train."""
     import keras
 
-    spec = ModelSpec(name, CLASSES, size_px, 1, backbone(name).default_px, "none", False, 0.3, 1.0)
+    row = backbone(name)
+    spec = ModelSpec(name, CLASSES, size_px, 1, row.default_px, "none", False, 0.3, 1.0, row.crop_px)
     with precision_policy(policy):
         model = build_model(spec).model
-    # XLA on CPU is several times slower for depthwise convolutions
-    jit = "auto" if keras.backend.backend() == "jax" or gpus() else False
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "categorical_crossentropy", jit_compile=jit)
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "categorical_crossentropy", jit_compile=uses_xla())
     return model
 
 
@@ -87,7 +87,7 @@ def main() -> None:
         keras.backend.clear_session()
         ratios = [fast / plain for plain, fast in zip(*(rates[policy] for policy in POLICIES), strict=True)]
         plain, fast = (statistics.median(rates[policy]) for policy in POLICIES)
-        px = CATALOG[name].default_px or options.size
+        px = CATALOG[name].default_px or CATALOG[name].crop_px or options.size
         spread = f"{min(ratios):.2f}..{max(ratios):.2f}"
         print(
             f"{name:<20}{px:>5}{plain:>10,.0f}{fast:>10,.0f}{statistics.median(ratios):>8.2f}{spread:>14}", flush=True

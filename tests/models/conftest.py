@@ -1,14 +1,18 @@
 """Rows of the catalog as small untrained models, each built once a file, and pixels to feed them."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ferlab.models.blocks import base_of, every_layer
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CATALOG
 
+HEAVY = ("densenet121", "resnet50", "resnet50v2", "efficientnetv2_b0", "convnext_tiny", "mobilenetv3_large")
+"""Rows whose tests take more than three seconds each."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
@@ -57,3 +61,27 @@ def untrained(tf: Any, make_spec: Callable[..., ModelSpec]) -> Callable[..., Any
         return built[name, channels]
 
     return model
+
+
+@pytest.fixture(scope="session")
+def new_settled(tf: Any, make_spec: Callable[..., ModelSpec], pixels: Callable[..., np.ndarray]) -> Callable[..., Any]:
+    """``new_settled(name, channels=1)``: an untrained model of that row that answers different images differently.
+
+    With its first averages a deep network answers all alike: it takes those of one batch of noise.
+    """
+
+    def build(name: str, channels: int = 1) -> Any:
+        model = build_model(make_spec(name, channels)).model
+        for layer in every_layer(base_of(model)):
+            if hasattr(layer, "momentum"):
+                layer.momentum = 0.0
+        model(pixels(16, *model.input_shape[2:]), training=True)
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def settled(new_settled: Callable[..., Any]) -> Callable[..., Any]:
+    """``settled(name, channels=1)``: the same such model every time."""
+    return cache(new_settled)

@@ -19,7 +19,8 @@ from ferlab.models.build import build_model
 from ferlab.models.catalog import CATALOG
 from ferlab.training.precision import precision_policy
 
-HEAVY = ("densenet121", "resnet50", "resnet50v2", "efficientnetv2_b0", "mobilenetv3_large")
+from .conftest import HEAVY
+
 ROWS = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in CATALOG]
 LABELS = np.eye(7, dtype=np.float32)[np.arange(8) % 7]
 

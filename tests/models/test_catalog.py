@@ -31,27 +31,29 @@ def test_row_and_config_say_the_same(name: str, request: pytest.FixtureRequest) 
     assert config["working_px"] == row.default_px
     assert config["defaults"] == [{"override /recipe@_global_.recipe": row.default_recipe}]
     assert config["weights"] == ("imagenet" if row.pretrained else "none")
-    assert config["crop_px"] == (40 if name == "vgg_small" else None)
+    assert config["crop_px"] == row.crop_px
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_row_points_at_what_is_there(name: str) -> None:
     row = CATALOG[name]
-    module, function = row.builder.split(":")
-    assert callable(getattr(import_module(module), function))
     assert row.preprocessing in PREPROCESSINGS
     assert row.bfloat16 <= {CPU_BF16, GPU}
     assert row.default_px is None or row.default_px >= row.smallest_px
-    if row.application is not None:
+    assert (row.builder is None) == row.pretrained
+    if row.builder is None:
         import keras
 
         assert callable(getattr(keras.applications, row.application))
+    else:
+        module, function = row.builder.split(":")
+        assert callable(getattr(import_module(module), function))
 
 
 def test_the_table_in_the_docs_lists_the_catalog(request: pytest.FixtureRequest) -> None:
     for name, cells in documented(request).items():
         row = CATALOG[name]
-        assert cells[1] == ("centre 40 px" if name == "vgg_small" else f"{row.default_px or 48} px")
+        assert cells[1] == (f"centre {row.crop_px} px" if row.crop_px else f"{row.default_px or 48} px")
         assert cells[2] == row.preprocessing
         assert cells[4] == ("yes" if row.pretrained else "no")
         assert cells[5] == f"`{row.default_recipe}`"

@@ -1,6 +1,5 @@
 """The backbones of keras.applications, without their tops: global average pooling, features out."""
 
-from functools import partial
 from typing import Any
 
 
@@ -17,14 +16,3 @@ def application_base(application: str, shape: tuple[int, int, int], width: float
     base = function(include_top=False, weights=weights, input_shape=shape, pooling="avg", **scaled)
     base.name = "base"  # EfficientNetV2 looks its blocks up by the argument name, so that cannot be given
     return base
-
-
-mobilenetv2 = partial(application_base, "MobileNetV2")
-mobilenetv3_small = partial(application_base, "MobileNetV3Small")
-mobilenetv3_large = partial(application_base, "MobileNetV3Large")
-vgg16 = partial(application_base, "VGG16")
-densenet121 = partial(application_base, "DenseNet121")
-resnet50 = partial(application_base, "ResNet50")
-resnet50v2 = partial(application_base, "ResNet50V2")
-efficientnetv2_b0 = partial(application_base, "EfficientNetV2B0")
-convnext_tiny = partial(application_base, "ConvNeXtTiny")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ferlab.errors import UserError
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 
 BASE = "base"
 NAMED_BLOCKS = 6
@@ -91,9 +92,9 @@ def head_model(model: Any) -> Any:
     dropout = model.get_layer("dropout")
     features = keras.Input(dropout.input.shape[1:], name="features")
     x = dropout(features)
-    outputs = model.get_layer("probabilities")(model.get_layer("logits")(x))
+    outputs = model.get_layer(PROBABILITIES)(model.get_layer("logits")(x))
     if isinstance(model.output, dict):
-        outputs = {"probabilities": outputs, "affect": model.get_layer("affect")(x)}
+        outputs = {PROBABILITIES: outputs, AFFECT: model.get_layer(AFFECT)(x)}
     return keras.Model(features, outputs, name=f"{model.name}_head")
 
 
@@ -112,9 +113,19 @@ def logits_model(model: Any, on_features: bool) -> Any:
         inputs = keras.Input(dropout.input.shape[1:], name="features")
         outputs = logits(dropout(inputs))
     if isinstance(model.output, dict):
-        affect = model.get_layer("affect")
-        outputs = {"probabilities": outputs, "affect": affect(dropout(inputs)) if on_features else affect.output}
+        affect = model.get_layer(AFFECT)
+        outputs = {PROBABILITIES: outputs, AFFECT: affect(dropout(inputs)) if on_features else affect.output}
     return keras.Model(inputs, outputs, name=f"{model.name}_logits")
+
+
+def uses_xla() -> bool:
+    """Whether networks are compiled with XLA: on JAX, which has no other compiler, and not on TensorFlow.
+
+    On a CPU it makes TensorFlow's small and depthwise convolutions several times slower; on GPUs it was not measured.
+    """
+    import keras
+
+    return bool(keras.config.backend() == "jax")
 
 
 def _leaves(model: Any) -> Iterator[Any]:

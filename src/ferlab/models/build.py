@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from ferlab.errors import UserError
-from ferlab.models.blocks import every_layer
-from ferlab.models.catalog import Backbone, backbone
+from ferlab.models.applications import application_base
+from ferlab.models.blocks import every_layer, uses_xla
+from ferlab.models.catalog import AFFECT, PROBABILITIES, Backbone, backbone
 from ferlab.models.layers import BATCH_NORM_MOMENTUM
 from ferlab.models.preprocessing import cropped, enlarged, normalised
 from ferlab.models.weights import load_weights
@@ -63,7 +65,9 @@ def build_model(spec: ModelSpec) -> BuiltModel:
     base = _builder(row)(tuple(x.shape[1:]), spec.width)
     pretrained, warning = load_weights(base, row, spec.weights, spec.weights_required, spec.width)
     _quicken_batch_norm(base)
-    return BuiltModel(keras.Model(image, _head(base(x), spec), name=spec.backbone), pretrained, warning)
+    model = keras.Model(image, _head(base(x), spec), name=spec.backbone)
+    model.jit_compile = uses_xla()
+    return BuiltModel(model, pretrained, warning)
 
 
 def _head(features: Any, spec: ModelSpec) -> Any:
@@ -71,11 +75,11 @@ def _head(features: Any, spec: ModelSpec) -> Any:
 
     x = keras.layers.Dropout(spec.dropout, dtype="float32", name="dropout")(features)
     logits = keras.layers.Dense(len(spec.classes), dtype="float32", name="logits")(x)
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    probabilities = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)(logits)
     if not spec.affect:
         return probabilities
-    affect = keras.layers.Dense(2, activation="tanh", dtype="float32", name="affect")(x)
-    return {"probabilities": probabilities, "affect": affect}
+    affect = keras.layers.Dense(2, activation="tanh", dtype="float32", name=AFFECT)(x)
+    return {PROBABILITIES: probabilities, AFFECT: affect}
 
 
 def _check(spec: ModelSpec, row: Backbone) -> None:
@@ -92,6 +96,8 @@ def _check(spec: ModelSpec, row: Backbone) -> None:
 
 
 def _builder(row: Backbone) -> Callable[[tuple[int, ...], float], Any]:
+    if row.builder is None:
+        return partial(application_base, row.application)
     module, function = row.builder.split(":")
     return getattr(import_module(module), function)
 

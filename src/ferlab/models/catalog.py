@@ -20,16 +20,16 @@ EVERYWHERE = frozenset({CPU_BF16, GPU})
 class Backbone:
     """One row: where its builder is and what it must be fed.
 
-    ``builder`` is ``module:function``. ``preprocessing`` names the pixel scaling of PREPROCESSINGS.
-    ``smallest_px`` is the least working size, ``default_px`` the one that ``conf/backbone/NAME.yaml`` sets; None keeps
-    the size of the prepared images. ``needs_rgb`` backbones get a gray image in three channels.
-    ``application`` is the function of keras.applications that has ImageNet weights for it, if any.
+    ``builder`` is ``module:function``, None where ``application`` names the function of keras.applications that builds
+    it and has ImageNet weights for it. ``preprocessing`` names the pixel scaling of PREPROCESSINGS. ``smallest_px`` is
+    the least working size, ``default_px`` the one that ``conf/backbone/NAME.yaml`` sets; None keeps the size of the
+    prepared images, or of their centre ``crop_px``. ``needs_rgb`` backbones get a gray image in three channels.
     ``bfloat16`` names the devices on which mixed bfloat16 trains faster than float32: CPU_BF16, GPU.
     ``any_width`` tells whether ``backbone.width`` may differ from 1.
     """
 
     name: str
-    builder: str
+    builder: str | None
     preprocessing: str
     smallest_px: int
     default_px: int | None
@@ -38,6 +38,7 @@ class Backbone:
     default_recipe: str
     bfloat16: frozenset[str]
     any_width: bool
+    crop_px: int | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -63,7 +64,6 @@ _MEAN_R, _MEAN_G, _MEAN_B = IMAGENET_MEAN_RGB
 _STD_R, _STD_G, _STD_B = IMAGENET_STD_RGB
 
 PREPROCESSINGS: Mapping[str, PixelScaling] = {
-    "unit": PixelScaling(1 / 255, 0.0),
     "symmetric": PixelScaling(1 / 127.5, -1.0),
     "caffe": PixelScaling(1.0, (-123.68, -116.779, -103.939), bgr=True),
     "torch": PixelScaling(
@@ -72,14 +72,16 @@ PREPROCESSINGS: Mapping[str, PixelScaling] = {
     ),
     "raw": PixelScaling(1.0, 0.0),
 }
-"""``unit`` gives 0..1, ``symmetric`` -1..1, ``caffe`` BGR less ImageNet's mean, ``torch`` RGB less the mean over the
+"""``symmetric`` gives -1..1, ``caffe`` BGR less ImageNet's mean, ``torch`` RGB less the mean over the
 deviation, ``raw`` 0..255 for networks that normalise themselves."""
 
 
-def _small(name: str, builder: str, smallest_px: int, bfloat16: frozenset[str]) -> Backbone:
+def _small(
+    name: str, builder: str, smallest_px: int, bfloat16: frozenset[str], crop_px: int | None = None
+) -> Backbone:
     """A network of our own for small faces, gray or RGB, trained from scratch, of any width."""
     place = f"ferlab.models.{builder}:{name}"
-    return Backbone(name, place, "symmetric", smallest_px, None, False, None, "scratch_sgd", bfloat16, True)
+    return Backbone(name, place, "symmetric", smallest_px, None, False, None, "scratch_sgd", bfloat16, True, crop_px)
 
 
 def _imagenet(
@@ -92,8 +94,7 @@ def _imagenet(
     recipe: str = "two_phase",
 ) -> Backbone:
     """A network of keras.applications; all of ours take RGB images of 32 px and more."""
-    place = f"ferlab.models.applications:{name}"
-    return Backbone(name, place, preprocessing, 32, default_px, True, application, recipe, bfloat16, any_width)
+    return Backbone(name, None, preprocessing, 32, default_px, True, application, recipe, bfloat16, any_width)
 
 
 # CPU: measured on two AVX512-BF16 cores (docs/backbones.md has the ratios). GPU: assumed for every row, not measured.
@@ -103,7 +104,7 @@ CATALOG: Mapping[str, Backbone] = {
     for row in (
         _small("seq1", "sequential", 32, EVERYWHERE),
         _small("seq2", "sequential", 32, EVERYWHERE),
-        _small("vgg_small", "vgg_small", 16, EVERYWHERE),
+        _small("vgg_small", "vgg_small", 16, EVERYWHERE, crop_px=40),
         _small("resnet18_small", "resnet_small", 16, EVERYWHERE),
         _small("densenet_small", "densenet_small", 16, GPU_ONLY),
         _imagenet("mobilenetv2", "MobileNetV2", "symmetric", 96, GPU_ONLY, any_width=True),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ferlab.models.catalog import PROBABILITIES
+
 
 def ensemble_model(members: Sequence[Any], weights: Sequence[float]) -> Any:
     """One model over ``members`` (same input shape and classes), built of Keras layers only.
@@ -19,7 +21,7 @@ def ensemble_model(members: Sequence[Any], weights: Sequence[float]) -> Any:
         copy.name = f"member{position}_{member.name}"
         answer = copy(image)
         if isinstance(answer, dict):  # valence and arousal of a second head are left out
-            answer = answer["probabilities"]
+            answer = answer[PROBABILITIES]
         weighted.append(keras.layers.Rescaling(float(weight), name=f"weight{position}")(answer))
-    total = keras.layers.Add(name="probabilities")(weighted) if len(weighted) > 1 else weighted[0]
+    total = keras.layers.Add(name=PROBABILITIES)(weighted) if len(weighted) > 1 else weighted[0]
     return keras.Model(image, total, name="ensemble")

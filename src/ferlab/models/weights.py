@@ -22,7 +22,7 @@ def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: 
         return False, ""
     if weights == "imagenet":
         problem = _load_imagenet(base, row, width)
-    elif file := _file_for(row.name, Path(weights).expanduser()):
+    elif file := _file_for(row.name, width, Path(weights).expanduser()):
         _load_file(base, row.name, file)
         problem = ""
     else:
@@ -33,16 +33,21 @@ def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: 
     return not problem, problem and f"no pretrained weights ({problem}): {row.name} is trained from scratch"
 
 
-def _file_for(name: str, place: Path) -> Path | None:
-    """``place`` itself, or the file in that folder that is named after the backbone, such as ``vgg16_notop``."""
+def _file_for(name: str, width: float, place: Path) -> Path | None:
+    """``place`` itself, or the file in that folder that is named after the backbone, such as ``vgg16_notop``.
+
+    Of several the one whose name has the width, as in ``mobilenet_v2_0.35``.
+    """
     if not place.is_dir():
         return place
-    for file in sorted(place.glob(f"*{WEIGHTS_SUFFIX}")):
-        plain = file.name.lower().replace("_", "")
-        owners = [known for known in CATALOG if plain.startswith(known.replace("_", ""))]
-        if name == max(owners, key=len, default=""):
-            return file
-    return None
+    fitting = [file for file in sorted(place.glob(f"*{WEIGHTS_SUFFIX}")) if _named_in(file.name) == name]
+    return min(fitting, key=lambda file: f"_{float(width)}_" not in file.name, default=None)
+
+
+def _named_in(file_name: str) -> str:
+    """The backbone that a file is named after, spelt as ferlab or Keras does; empty when there is none."""
+    plain = file_name.lower().replace("_", "").replace("-", "").removeprefix("weights")
+    return max((known for known in CATALOG if plain.startswith(known.replace("_", ""))), key=len, default="")
 
 
 def _load_imagenet(base: Any, row: Backbone, width: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest
+from ferlab.models.blocks import uses_xla
 from ferlab.models.catalog import PROBABILITIES
 from ferlab.predictions import Predictions
 from ferlab.records.load import StoredSample, read_samples
@@ -54,6 +55,7 @@ def predict_split_with_views(
     ``views`` begin with the plain one. Raises as ``predict_split`` does.
     """
     _require_fitting(model, folder, manifest, run_id)
+    model.jit_compile = uses_xla()
     seen: list[StoredSample] = []
     plain, combined = [], []
     for batch in _batches(read_samples(folder, manifest, split, opening)):

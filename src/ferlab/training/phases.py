@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.config.nodes import Augment, Phase, Recipe
-from ferlab.models.blocks import check_block, head_model, logits_model, multiplications, set_trainable
+from ferlab.models.blocks import check_block, head_model, logits_model, multiplications, set_trainable, uses_xla
 from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.storage.files import remove_folder
 from ferlab.training.augmentation import Change, changer, weakened
@@ -107,10 +107,6 @@ def stage_of(
 
 
 def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> None:
-    import keras
-
-    # XLA on CPU is several times slower for small and depthwise convolutions; JAX has no other compiler
-    xla = keras.backend.backend() == "jax"
     loss: Any = loss_of(data.manifest.targets, spec.recipe)
     metrics: Any = ["accuracy", finite_share]
     if spec.recipe.affect:
@@ -123,8 +119,8 @@ def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> N
         loss_weights={PROBABILITIES: 1.0, AFFECT: spec.recipe.affect} if spec.recipe.affect else None,
         metrics=metrics,
         steps_per_execution=steps_at_once(answerable(stage.batches.steps_per_execution, work)),
-        jit_compile=xla,
+        jit_compile=uses_xla(),
     )
-    stage.network.jit_compile = xla
+    stage.network.jit_compile = uses_xla()
     # where several devices share the work, JAX's function for answers goes with the variables that learn
     stage.network.make_predict_function(force=True)
