@@ -10,6 +10,7 @@ import pytest
 
 from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.errors import UserError
+from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import load_split
 from ferlab.training.checkpoint import Checkpoints, Progress
@@ -219,6 +220,24 @@ def test_the_batch_with_a_broken_sample_is_the_one_that_is_kept(
     with np.load(tmp_path / "not-finite.npz") as kept:
         found = [np.isnan(kept[name]).any() for name in sorted(kept) if name.startswith("inputs")]
     assert found == ([False, True] if step else [True])
+
+
+def test_a_second_head_without_numbers_is_noticed_at_its_first_step(
+    make_network: MakeNetwork, data: TrainingData, tmp_path: Path
+) -> None:
+    """The answers about the classes still are numbers there."""
+    import keras
+
+    plain = make_network()
+    affect = keras.layers.Dense(2, activation="tanh", name=AFFECT)
+    outputs = {PROBABILITIES: plain.output, AFFECT: affect(plain.get_layer("dropout").output)}
+    model = keras.Model(plain.input, outputs)
+    affect.kernel.assign(np.full(affect.kernel.shape, np.nan))
+    known = replace(data.train.known, affect=np.zeros((data.train.count, 2), np.float32))
+    train = MemoryBatches(data.train.copies, known, data.manifest, replace(BATCHES, affect=True))
+    how = spec(phase("all", 1, 1e-3), affect=0.5)
+    with pytest.raises(UserError, match=r"^epoch 1, step 1: "):
+        trained(model, replace(data, train=train), how, tmp_path)
 
 
 def test_a_last_step_that_ruins_the_network_is_noticed(model: Any, prepared: Prepared, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ferlab.preparation.prepare import Prepared
 
 SCENARIOS = """
 import json, sys
+from hashlib import sha256
 from pathlib import Path
 import keras, numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
@@ -48,8 +49,8 @@ def run(place, stop_after, resume):
     except KeyboardInterrupt:
         return None
     rows = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in progress.history]
-    sizes = {w.path: float(np.abs(np.asarray(w)).sum()) for w in model.weights}
-    return {"weights": sizes, "history": rows, "best": progress.best_epoch, "rate_factor": progress.rate_factor}
+    digests = {w.path: sha256(np.asarray(w).tobytes()).hexdigest() for w in model.weights}
+    return {"weights": digests, "history": rows, "best": progress.best_epoch, "rate_factor": progress.rate_factor}
 
 found = {"whole": run(work / "whole", 0, False)}
 for stop in asked["stops"]:
@@ -59,7 +60,7 @@ for stop in asked["stops"]:
 print(json.dumps(found))
 """
 
-PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "optimizer": "adam", "learning_rate": 0.5, "warmup": 0.0}
+PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "optimizer": "adam", "learning_rate": 2.0, "warmup": 0.0}
 """So high a rate that epochs without a better one come at once."""
 slow = pytest.mark.slow
 
@@ -105,9 +106,4 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert len(found) == len(settings["stops"])
     assert (whole["rate_factor"] < 1) == (settings["tune"] == PLATEAU)
     for outcome in found.values():
-        assert (outcome["best"], outcome["rate_factor"]) == (whole["best"], whole["rate_factor"])
-        # graphs traced anew may round the last bit otherwise
-        assert list(outcome["weights"].values()) == pytest.approx(list(whole["weights"].values()), rel=1e-4)
-        for mine, other in zip(outcome["history"], whole["history"], strict=True):
-            assert mine.pop("phase") == other["phase"]
-            assert mine == pytest.approx({key: other[key] for key in mine}, rel=1e-4)
+        assert outcome == whole

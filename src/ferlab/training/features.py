@@ -18,11 +18,9 @@ from ferlab.records.load import Annotations
 from ferlab.storage.files import NO_SPACE, atomic_path, remove_folder, writing_errors
 from ferlab.training.augmentation import changer
 from ferlab.training.distribution import predicted
-from ferlab.training.inputs import MemoryBatches, TrainingData
+from ferlab.training.inputs import COPIES, MemoryBatches, TrainingData
 from ferlab.training.reading import BLOCK_SIZE
 
-COPY_SEED = 2**31
-"""Keeps the draws of cached copies apart from those of epochs."""
 FEATURES, COMPLETE = "features.npy", "complete.npz"
 
 OnFeatures = Callable[[int, int], None]
@@ -103,7 +101,7 @@ class _Answers:
         yield from self.data.validation.batches()
 
     def _changed(self, images: np.ndarray, version: int, first: int) -> np.ndarray:
-        rng = np.random.default_rng([self.data.train.spec.seed, COPY_SEED + version, first])
+        rng = self.data.train.spec.rng(COPIES, version, first)
         return self.change(images, np.empty((len(images), 0), np.float32), rng)[0]
 
 

@@ -83,8 +83,6 @@ def fit(
             _PhaseRun(model, data, stage, spec, progress, checkpoints).run(saved, watch)
         saved = None
         model.set_weights(of_first_process(checkpoints.best_weights))
-    # the finished model must load without our code, and needs no loss to predict
-    model.compile(loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=model.jit_compile)
     return progress
 
 
@@ -142,13 +140,14 @@ class _PhaseRun:
         if rate is not None:
             self.stage.trainee.optimizer.learning_rate = rate
 
-    def check_finite(self, epoch: int, done: int, share: float) -> None:
+    def check_finite(self, epoch: int, done: int, logs: dict[str, float]) -> None:
         """Stop when an answer of the epoch's first ``done`` steps was no number; the batch and the one before are kept.
 
         Raises:
-            UserError: ``share`` of the samples with numbers as answers is not 1.
+            UserError: the share of the samples with numbers as answers is not 1, of any head.
 
         """
+        share = min(float(value) for key, value in logs.items() if key.endswith(FINITE))
         if share != 1:
             self._stop(epoch, int(share * done + 1e-3))
 
@@ -222,7 +221,7 @@ def _between_steps(running: _PhaseRun, watch: Watch) -> Any:
             running.begin_epoch(epoch)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            running.check_finite(self.epoch, batch + 1, named(logs, FINITE))
+            running.check_finite(self.epoch, batch + 1, logs)
             watch.on_step(self.epoch + 1, batch + 1, running.stage.batches.steps_per_epoch)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -237,7 +236,7 @@ def _seed_layers(model: Any, seed: int, epoch: int) -> None:
     for position, layer in enumerate(model._flatten_layers()):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
-            generator.state.assign([(seed * 1009 + position) % 2**32, epoch << 20])
+            generator.state.assign(np.random.SeedSequence([seed, position, epoch]).generate_state(2))
 
 
 def advance(progress: Progress, phase: Phase, metrics: dict[str, float], spec: FitSpec) -> bool:

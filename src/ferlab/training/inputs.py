@@ -36,6 +36,8 @@ OPEN_SHARDS, BLOCK = 4, 16
 """Shards read at a time, and records taken from one before the next has its turn."""
 AHEAD_SHARE, AHEAD_BYTES = 1 / 8, 64e6
 """Batches made ahead of their use take that share of the memory, or these bytes where it is said to be very small."""
+ORDER, CHANGES, COPIES = range(3)
+"""What is drawn at random: each has streams of its own."""
 MAKING = 3
 """Times its own size that a batch takes while it is made: decoded, changed, mixed."""
 
@@ -65,6 +67,13 @@ class BatchSpec:
         """Images of a batch that this process gets."""
         return self.batch_size // self.processes
 
+    def rng(self, purpose: int, *where: int) -> np.random.Generator:
+        """The generator of one of ORDER, CHANGES, COPIES at a place in the training, the same every time.
+
+        The number of places comes first: NumPy takes missing numbers at the end for zeros.
+        """
+        return np.random.default_rng([purpose, len(where), self.seed, *where])
+
     def targets(self, manifest: Manifest) -> Targets:
         """What its batches are trained towards."""
         return Targets(manifest, self.class_weights if self.balance == "weights" else None, self.affect)
@@ -87,13 +96,13 @@ class MemoryBatches:
 
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
         """The ``steps_per_epoch`` batches of an epoch."""
-        order = self._order(np.random.default_rng([self.spec.seed, number]))
+        order = self._order(self.spec.rng(ORDER, number))
         inputs = self.copies[number % len(self.copies)]
         first = self.spec.process * self.spec.own_size
 
         def make(step: int) -> Batch:
             rows = order[step * self.spec.batch_size + first :][: self.spec.own_size]
-            rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
+            rng = self.spec.rng(CHANGES, number, step, self.spec.process)
             return self.targets.batch(inputs[rows], self.known[rows], change, rng)
 
         window = self.spec.window(self.spec.own_size * inputs[0].nbytes)
@@ -138,7 +147,7 @@ class ShardBatches:
         """The ``steps_per_epoch`` batches of an epoch."""
 
         def make(step: int, payloads: list[bytes]) -> Batch:
-            rng = np.random.default_rng([self.spec.seed, number, step, self.spec.process])
+            rng = self.spec.rng(CHANGES, number, step, self.spec.process)
             return self.targets.batch(*decoded(payloads, self.folder, self.manifest), change, rng)
 
         groups = islice(grouped(self._payloads(number), self.spec.own_size), self.steps_per_epoch)
@@ -162,7 +171,7 @@ class ShardBatches:
 
     def _payloads(self, epoch: int) -> Iterator[bytes]:
         """Serialised records without end; balanced sampling may fall a little short of an epoch and starts over."""
-        rng = np.random.default_rng([self.spec.seed, epoch, self.spec.process])
+        rng = self.spec.rng(ORDER, epoch, self.spec.process)
         while True:
             shards = [self.own[place] for place in rng.permutation(len(self.own))]
             sources = (read_payloads(self.folder / shard.name, shard) for shard in shards)

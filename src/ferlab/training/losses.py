@@ -54,11 +54,11 @@ def affect_error(wanted: Any, found: Any) -> Any:
     return keras.ops.mean(keras.ops.square(error), axis=-1)
 
 
-def finite_share(targets: Any, logits: Any) -> Any:
-    """1 for every sample whose logits are numbers, else 0, (n,): its mean tells at which step they ceased to be."""
+def finite_share(targets: Any, answers: Any) -> Any:
+    """1 for every sample whose answers (n, k) are numbers, else 0, (n,): the mean tells at which step they ceased to be."""
     import keras
 
-    return keras.ops.cast(keras.ops.all(keras.ops.isfinite(logits), axis=-1), "float32")
+    return keras.ops.cast(keras.ops.all(keras.ops.isfinite(answers), axis=-1), "float32")
 
 
 finite_share.__name__ = FINITE

@@ -110,7 +110,7 @@ def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> N
     loss: Any = loss_of(data.manifest.targets, spec.recipe)
     metrics: Any = ["accuracy", finite_share]
     if spec.recipe.affect:
-        loss, metrics = {PROBABILITIES: loss, AFFECT: affect_error}, {PROBABILITIES: metrics}
+        loss, metrics = {PROBABILITIES: loss, AFFECT: affect_error}, {PROBABILITIES: metrics, AFFECT: [finite_share]}
     # learning takes about three times what answering takes
     work = 3 * stage.batches.spec.own_size * multiplications(stage.network)
     stage.trainee.compile(
