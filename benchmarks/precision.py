@@ -2,9 +2,9 @@
 
     python benchmarks/precision.py [--backbones seq1,vgg16] [--size 48] [--batch 64] [--steps 10] [--rounds 5]
 
-Every network is built as `conf/backbone/NAME.yaml` has it (working size, crop), with random weights, and takes SGD steps on
-one batch in memory. Both policies alternate within a round, so what else the machine does meets both alike; the first
-steps, which compile, are not counted. The ratio is the median of the ratios within a round.
+Every network is built as `conf/backbone/NAME.yaml` has it (working size, crop), with random weights, and takes SGD
+steps on one batch in memory. Both policies alternate within a round, so what else the machine does meets both alike;
+the first steps, which compile, are not counted. The ratio is the median of the ratios within a round.
 """
 
 import argparse

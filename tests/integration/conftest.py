@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,9 @@ class Workplace:
         result = json.loads(out.read_text()) if out.exists() else None
         return Done(done.returncode, done.stdout, done.stderr, result)
 
-    def interrupt(self, sent: signal.Signals, *arguments: str) -> Done:
-        """Run until the first epoch is reported, then send a signal."""
-        process = subprocess.Popen(
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin and do not wait; output and errors are pipes."""
+        return subprocess.Popen(
             [sys.executable, "-u", "-m", "ferlab", *arguments],
             env=self.environment,
             cwd=self.home,
@@ -67,6 +69,22 @@ class Workplace:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[None]:
+        """A training that is past its first epoch inside the block, and killed after it."""
+        process = self.start(*arguments)
+        try:
+            assert any(" epoch  " in line for line in process.stdout), process.stderr.read()
+            yield
+            assert process.poll() is None, "the training ended too early for what the block shows"
+        finally:
+            process.kill()
+            process.communicate(timeout=TIMEOUT_S)
+
+    def interrupt(self, sent: signal.Signals, *arguments: str) -> Done:
+        """Run until the first epoch is reported, then send a signal."""
+        process = self.start(*arguments)
         lines = []
         for line in process.stdout:
             lines.append(line)

@@ -1,5 +1,6 @@
 """Every experiment file runs from raw images to the report in one process, a few steps of each stage."""
 
+import json
 import re
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from ferlab.config.files import config_root
 from ferlab.evaluation.metrics import score
@@ -19,19 +21,23 @@ from ferlab.sealed import Opening
 from .conftest import Done, Workplace
 
 EXPERIMENTS = sorted((config_root() / "experiments").glob("*.yaml"))
+"""Cards of pipelines are tested through all stages, those of a single training by ``test_a_card_of_one_training``."""
 DEFAULT = "quickstart"
+CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "phase", "learning_rate", "images_per_s")
 
 
 def command_of(file: Path) -> list[str]:
-    """The command of the card at the head of the file, its data folder replaced by synthetic faces."""
+    """The command of the card at the head of the file, its folders of data and weights left out."""
     (line,) = re.findall(r"^# Command: ferlab (.+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [word for word in shlex.split(line) if not word.startswith("dataset.root=")]
+    return [word for word in shlex.split(line) if not word.endswith(("=DIR", "=FOLDER"))]
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(file, id=file.stem, marks=[] if file.stem == DEFAULT else pytest.mark.slow) for file in EXPERIMENTS
+        pytest.param(file, id=file.stem, marks=[] if file.stem == DEFAULT else pytest.mark.slow)
+        for file in EXPERIMENTS
+        if command_of(file)[0] == "pipeline"
     ],
 )
 def done(request: pytest.FixtureRequest, tmp_path_factory: Any, store_template: Path) -> tuple[Workplace, Done]:
@@ -91,7 +97,7 @@ def test_training_runs_carry_all_that_is_promised(done: tuple[Workplace, Done]) 
         for name in expected:
             assert (folder / name).stat().st_size > 0, name
         assert run.data.params["debug.name"] == "fast"
-        assert {"loss", "val_loss", "accuracy", "val_accuracy", "phase", "learning_rate"} <= set(run.data.metrics)
+        assert {f"epoch/{name}" for name in CURVES} | {"val_accuracy", "images_per_s"} <= set(run.data.metrics)
         (given,) = run.inputs.dataset_inputs
         assert run.data.tags["dataset.digest"].startswith(given.dataset.digest)
         predictions = Predictions.load(folder / "predictions/validation.parquet")
@@ -112,8 +118,6 @@ def test_metrics_of_the_result_are_those_of_the_stored_predictions(done: tuple[W
 
 def test_the_ensemble_model_is_the_weighted_mean_of_its_members_predictions(done: tuple[Workplace, Done]) -> None:
     """Two ways that never meet: the stored model on the test shards, and the members' stored test predictions."""
-    import json
-
     place, ended = done
     stored = {}
     for run in by_stage(place)["evaluate"]:
@@ -140,6 +144,23 @@ def test_test_openings_are_counted_on_the_model(done: tuple[Workplace, Done]) ->
     place, ended = done
     for run_id in (ended.result["ensemble_run_id"], *(member["run_id"] for member in ended.result["members"])):
         assert place.run(run_id).data.tags["ferlab.test_openings"] == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file", [pytest.param(file, id=file.stem) for file in EXPERIMENTS if command_of(file)[0] == "train"]
+)
+def test_a_card_of_one_training(file: Path, tmp_path: Path, store_template: Path) -> None:
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    place = Workplace(tmp_path)
+    ended = place.ferlab(*command_of(file), "debug=fast")
+    assert ended.code == 0, ended.err
+    (run,) = by_stage(place)["train"]
+    assert (run.info.run_id, run.info.status) == (ended.result["run_id"], "FINISHED")
+    assert run.data.params["study"] == file.stem
+    phases = [phase["name"] for phase in yaml.safe_load(file.read_text())["recipe"]["phases"]]
+    history = json.loads((place.artifacts(run.info.run_id) / "history.json").read_text())
+    assert [row["phase"] for row in history] == phases
 
 
 class TestAfterQuickstart:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from ferlab.predictions import Predictions
 
@@ -64,8 +65,51 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
     assert newest(workplace).info.status == "FINISHED"
     assert " epoch  1/" not in resumed.out
     mine, expected = (predictions(workplace, run_id) for run_id in (run.info.run_id, whole.result["run_id"]))
-    np.testing.assert_allclose(mine, expected, atol=1e-4)
+    np.testing.assert_array_equal(mine, expected)
     assert resumed.result["metrics"] == whole.result["metrics"]
+
+
+def test_a_run_whose_machine_is_gone_is_resumed(workplace: Workplace, whole: Done) -> None:
+    """A replaced container has another name, so nobody closes the run that is still called RUNNING."""
+    from mlflow.tracking import MlflowClient
+
+    workplace.interrupt(signal.SIGKILL, *TRAIN)
+    run_id = newest(workplace).info.run_id
+    MlflowClient(f"sqlite:///{workplace.home / 'mlflow.db'}").set_tag(run_id, "ferlab.host", "gone")
+    workplace.ferlab("doctor")
+    assert workplace.run(run_id).info.status == "RUNNING"
+    resumed = workplace.ferlab("train", f"resume={run_id}")
+    assert resumed.code == 0, resumed.err
+    np.testing.assert_array_equal(predictions(workplace, run_id), predictions(workplace, whole.result["run_id"]))
+
+
+def test_a_run_that_still_trains_is_not_resumed_beside_it(workplace: Workplace) -> None:
+    with workplace.running(*TRAIN, "recipe.phases.0.epochs=500"):
+        run_id = newest(workplace).info.run_id
+        refused = workplace.ferlab("train", f"resume={run_id}")
+    assert f"resume={run_id}: another process is training it now" in refused.complaint
+    assert " epoch " not in refused.out
+
+
+def test_weights_that_are_gone_do_not_hinder_a_resumption(workplace: Workplace) -> None:
+    import keras
+
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(48, 48, 3))
+    file = workplace.home / "mine.weights.h5"
+    base.save_weights(file)
+    settings = ("backbone=mobilenetv2", "backbone.working_px=null", "recipe=two_phase", "recipe.phases.1.epochs=2")
+    ended = workplace.interrupt(
+        signal.SIGTERM, "train", "dataset.synthesize.count=210", *settings, "backbone.weights=mine.weights.h5"
+    )
+    assert ended.code == 143, ended.err
+    run = newest(workplace)
+    assert run.data.params["backbone.weights"] == str(file)
+    file.unlink()
+    resumed = workplace.ferlab("train", f"resume={run.info.run_id}")
+    assert resumed.code == 0, resumed.err
+    assert workplace.run(run.info.run_id).data.tags["pretrained"] == "true"
+    config = yaml.safe_load((workplace.artifacts(run.info.run_id) / "config.yaml").read_text())
+    assert config["backbone"]["weights"] == str(file)
 
 
 def test_the_same_seed_gives_the_same_predictions(workplace: Workplace, whole: Done) -> None:

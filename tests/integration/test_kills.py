@@ -1,9 +1,6 @@
-"""Ten kills at random moments of a small training leave no trace in its outcome."""
+"""Ten kills at random moments of a small training, its start and its end included, leave no trace in its outcome."""
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,30 +15,43 @@ from .conftest import Workplace
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 KILLS = 10
-SETTINGS = (
-    "dataset.synthesize.count=420",
-    "backbone.width=0.5",
-    "recipe=quick",
-    "recipe.phases.0.epochs=24",
-    "recipe.batch_size=16",
-    "recipe.precision=float32",
-    "recipe.ema=0.9",
-    "deterministic=true",
-)
+EPOCHS = 23
+BEYOND_S = 5.0
+"""Kills fall between the start of a process and that long after the first epoch of an undisturbed one."""
+
+
+@pytest.fixture(scope="module")
+def settings(workplace: Workplace) -> tuple[str, ...]:
+    """A head on cached features, then all layers, of a network that starts from weights in a file."""
+    import keras
+
+    base = keras.applications.MobileNetV2(
+        weights=None, include_top=False, pooling="avg", input_shape=(48, 48, 3), alpha=0.35
+    )
+    file = workplace.home / "start.weights.h5"
+    base.save_weights(file)
+    return (
+        "dataset.synthesize.count=420",
+        "backbone=mobilenetv2",
+        "backbone.working_px=null",
+        "backbone.width=0.35",
+        f"backbone.weights={file}",
+        "recipe=two_phase",
+        "recipe.phases.0.epochs=3",
+        f"recipe.phases.1.epochs={EPOCHS - 3}",
+        "recipe.batch_size=16",
+        "recipe.precision=float32",
+        "recipe.ema=0.9",
+        "deterministic=true",
+    )
 
 
 def killed_after(place: Workplace, seconds: float, *arguments: str) -> bool:
-    """Run a command and kill it after so long once it trains; whether it was still running then."""
-    command = [sys.executable, "-u", "-m", "ferlab", *arguments]
-    process = subprocess.Popen(
-        command, env=place.environment, cwd=place.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    for line in process.stdout:
-        if " epoch " in line:
-            break
+    """Start a command and kill it after so long; whether it was still running then."""
+    process = place.start(*arguments)
     time.sleep(seconds)
     running = process.poll() is None
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate(timeout=60)
     return running
 
@@ -50,14 +60,16 @@ def outcome(place: Workplace, run_id: str) -> tuple[dict[str, float], np.ndarray
     """What the run ended with: its metrics, times and speeds aside, and its predictions on validation."""
     timed = ("images_per_s", "seconds", "train_minutes")
     metrics = {
-        key: value for key, value in place.run(run_id).data.metrics.items() if not key.startswith(("system/", *timed))
+        key: value
+        for key, value in place.run(run_id).data.metrics.items()
+        if not key.startswith("system/") and key.removeprefix("epoch/") not in timed
     }
     file = place.artifacts(run_id) / "predictions/validation.parquet"
     return metrics, Predictions.load(file).ordered_by_id().probabilities
 
 
-def newest(place: Workplace) -> Any:
-    return [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"][-1]
+def trainings(place: Workplace) -> list[Any]:
+    return [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
 
 
 def epochs_done(place: Workplace, run_id: str) -> int:
@@ -65,23 +77,33 @@ def epochs_done(place: Workplace, run_id: str) -> int:
     return int(folders[-1].name.removeprefix("epoch-")) if folders else 0
 
 
-def test_ten_random_kills_end_in_the_same_numbers_as_none(workplace: Workplace) -> None:
-    whole = workplace.ferlab("train", *SETTINGS)
+def test_ten_random_kills_end_in_the_same_numbers_as_none(workplace: Workplace, settings: tuple[str, ...]) -> None:
+    started = time.monotonic()
+    with workplace.running("train", *settings):
+        first_epoch_s = time.monotonic() - started
+    whole = workplace.ferlab("train", *settings)
     assert whole.code == 0, whole.err
-    draw = random.Random(0)
-    assert killed_after(workplace, draw.uniform(0, 2), "train", *SETTINGS)
-    run_id = newest(workplace).info.run_id
-    done, kills = [epochs_done(workplace, run_id)], 1
-    while kills < KILLS:
-        kills += killed_after(workplace, draw.uniform(0, 1), "train", f"resume={run_id}")
-        done.append(epochs_done(workplace, run_id))
-        assert done[-1], f"the training ended after {kills} kills: {done}"
-    assert len(set(done)) > 3, "the kills fell into different epochs"
-    finished = workplace.ferlab("train", f"resume={run_id}")
+    others = len(trainings(workplace))
+    draw, done = random.Random(0), []
+    while len(done) < KILLS - 1:
+        begun = trainings(workplace)[others:]
+        goal = (f"resume={begun[0].info.run_id}",) if begun else settings
+        assert killed_after(workplace, draw.uniform(0, first_epoch_s + BEYOND_S), "train", *goal)
+        done.append(epochs_done(workplace, begun[0].info.run_id) if begun else 0)
+    (run,) = trainings(workplace)[others:]
+    assert 0 < done[-1] < EPOCHS, done
+    assert len(set(done)) > 2, f"the kills fell into different epochs: {done}"
+    process = workplace.start("train", f"resume={run.info.run_id}")
+    assert any(f" epoch {EPOCHS}/{EPOCHS}" in line for line in process.stdout), process.stderr.read()
+    time.sleep(draw.uniform(0, 2))
+    assert process.poll() is None, "killed while the finished training is recorded"
+    process.kill()
+    process.communicate(timeout=60)
+    finished = workplace.ferlab("train", f"resume={run.info.run_id}")
     assert finished.code == 0, finished.err
-    assert finished.result["run_id"] == run_id
-    assert workplace.run(run_id).info.status == "FINISHED"
-    metrics, probabilities = outcome(workplace, run_id)
+    assert finished.result["run_id"] == run.info.run_id
+    assert workplace.run(run.info.run_id).info.status == "FINISHED"
+    metrics, probabilities = outcome(workplace, run.info.run_id)
     expected_metrics, expected = outcome(workplace, whole.result["run_id"])
     assert metrics == expected_metrics
     np.testing.assert_array_equal(probabilities, expected)

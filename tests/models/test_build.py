@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.models.blocks import base_of, every_layer
+from ferlab.models.blocks import base_of
 from ferlab.models.build import build_model
 from ferlab.models.catalog import CATALOG
 from ferlab.models.ensemble import ensemble_model

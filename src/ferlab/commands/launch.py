@@ -72,6 +72,18 @@ def machine_facts() -> Facts:
     )
 
 
+PATHS = ("dataset.root", "dataset.votes", "backbone.weights", "pipeline.weights", "compute.prepared")
+"""Settings that may be a path, and are recorded absolute: a run is resumed, or repeated, from any folder."""
+NO_PATHS = ("imagenet", "none")
+
+
+def _with_absolute_paths(cfg: DictConfig) -> None:
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str) and value and value not in NO_PATHS and not is_remote(value):
+            OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
+
+
 def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:
     """Run ``work`` once, or once per job under ``-m``, through Hydra; jobs after a failed one still run."""
     import hydra
@@ -80,6 +92,7 @@ def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[
 
     def job(cfg: DictConfig) -> None:
         try:
+            _with_absolute_paths(cfg)
             config = validate(cfg, schema, machine_facts())
             raw = OmegaConf.to_container(cfg, resolve=True)
             context = Context(command, Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]

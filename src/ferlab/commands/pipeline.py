@@ -9,14 +9,15 @@ from ferlab.commands.evaluate import Evaluated, evaluate, say_augmented, say_twi
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration, percent
-from ferlab.commands.train import Trained, train
+from ferlab.commands.train import Trained, run_name, train
 from ferlab.config.nodes import Member
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.samples import TEST
 
-SHARED = ("dataset", "preparation", "compute", "augment", "debug", "study", "deterministic")
+SHARED = ("dataset", "preparation", "compute", "debug", "study")
+"""Nodes that all members have from the pipeline; of ``augment`` and ``deterministic`` they may have their own."""
 
 
 def main() -> list[Outcome]:
@@ -26,14 +27,17 @@ def main() -> list[Outcome]:
 
 def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
     """Run all stages; the result has run_id and the ensemble's test metrics, and the members' beside them."""
-    members = _member_configs(config.pipeline.members, context)
+    members = member_configs(config.pipeline.members, context)
     with context.store.run("pipeline", config.study, f"pipeline-{config.dataset.name}") as parent:
         parent.log_config(context.raw)
         prepared, prepare_run = ensure_prepared(config, context, parent)
         if prepared.reused:
             context.terminal.say(f"prepared data reused: {prepared.place}")
         prepared = on_this_machine(prepared, context)
-        trained = [train(own, _member_context(raw, context), prepared, prepare_run, parent) for own, raw in members]
+        trained = [
+            train(own, _member_context(raw, context), prepared, prepare_run, parent, name=name)
+            for name, own, raw in members
+        ]
         chosen = EnsembleConfig(config.study, [one.run_id for one in trained], config.ensemble, config.compute)
         combined = ensemble(chosen, context, parent)
         parent.link("train", [one.run_id for one in trained])
@@ -50,19 +54,21 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
         "run_id": parent.id,
         "metrics": final.subject.scores.as_json(),
         "ensemble_run_id": combined.run_id,
-        "members": [{"run_id": done.subject.run_id, "name": done.subject.name, "metrics": done.subject.scores.as_json()}
-                    for done in alone],
+        "members": [{"run_id": one.run_id, "name": one.name, "metrics": done.subject.scores.as_json(),
+                     "epochs": one.epochs, "minutes": one.minutes, "images_per_s": one.images_per_s,
+                     "parameters": one.parameters} for one, done in zip(trained, alone, strict=True)],
         "report": str(final.report),
     }  # fmt: skip
 
 
-def _member_configs(members: list[Member], context: Context) -> list[tuple[TrainConfig, dict[str, Any]]]:
-    """Every member as a typed train config and as plain data; UserError with the problems of all of them."""
+def member_configs(members: list[Member], context: Context) -> list[tuple[str, TrainConfig, dict[str, Any]]]:
+    """Every member's run name, typed train config, and that as plain data; UserError with the problems of all."""
     configs, problems = [], []
     for member in members:
-        raw = _member_raw(member, context)
         try:
-            configs.append((validate(OmegaConf.create(raw), TrainConfig, machine_facts()), raw))
+            raw = _member_raw(member, context)
+            config = validate(OmegaConf.create(raw), TrainConfig, machine_facts())
+            configs.append(("-".join((run_name(config), *map(_short, member.overrides))), config, raw))
         except UserError as error:
             problems.append(f"member {member.backbone}, {member.recipe}, seed {member.seed}: {error}")
     if problems:
@@ -71,15 +77,35 @@ def _member_configs(members: list[Member], context: Context) -> list[tuple[Train
 
 
 def _member_raw(member: Member, context: Context) -> dict[str, Any]:
-    """The member composed as a train config of its own, with the pipeline's dataset, compute and debug settings."""
+    """The member composed as a train config of its own, with the pipeline's settings where it has no others.
+
+    Raises:
+        UserError: its overrides touch what all members share.
+
+    """
     from hydra import compose
 
+    own = [override.lstrip("+~").partition("=")[0] for override in member.overrides]
+    for key in own:
+        if key.partition(".")[0] in SHARED:
+            message = f"overrides: members share {key.partition('.')[0]}; set {key} for the whole pipeline"
+            raise UserError(message)
     choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}", *member.overrides]
     raw: Any = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
-    own = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in member.overrides}
     if raw["backbone"]["weights"] == "imagenet":
         raw["backbone"]["weights"] = context.raw["pipeline"]["weights"]
-    return raw | {key: context.raw[key] for key in SHARED if key not in own}
+    if "augment" not in own:
+        changed = [key.partition(".")[2] for key in own if key.startswith("augment.")]
+        raw["augment"] = context.raw["augment"] | {key: raw["augment"][key] for key in changed}
+    if "deterministic" not in own:
+        raw["deterministic"] = context.raw["deterministic"]
+    return raw | {key: context.raw[key] for key in SHARED}
+
+
+def _short(override: str) -> str:
+    """``width0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``."""
+    key, _, value = override.lstrip("+~").partition("=")
+    return f"{key.rpartition('.')[2]}{value}" if "." in key else value
 
 
 def _member_context(raw: dict[str, Any], context: Context) -> Context:
@@ -104,7 +130,6 @@ def _show(
             percent(done.subject.scores.estimates["accuracy"]),
             f"{100 * done.subject.scores.estimates['macro_f1'].value:.1f}",
             f"{weights[one.run_id]:.2f}",
-            duration(60 * one.minutes),
         ]
         for one, done in zip(trained, alone, strict=True)
     ]
@@ -116,13 +141,17 @@ def _show(
             percent(estimates["accuracy"]),
             f"{100 * estimates['macro_f1'].value:.1f}",
             "",
-            "",
         ]
     )
     context.terminal.table(
         f"Members and ensemble: accuracy with 95 % interval, test n = {final.subject.scores.n:,}",
-        ["run", "validation", "test", "macro F1", "weight", "min:s"],
+        ["run", "validation", "test", "macro F1", "weight"],
         rows,
     )
+    took = [
+        [one.name, f"{one.parameters:,}", str(one.epochs), f"{one.images_per_s:,.0f}", duration(60 * one.minutes)]
+        for one in trained
+    ]
+    context.terminal.table("What they took", ["run", "parameters", "epochs", "img/s", "min:s"], took)
     context.terminal.say(f"report: {final.report}")
     context.terminal.say("runs:   ferlab ui   (MLflow in the browser)")

@@ -1,9 +1,9 @@
 """``ferlab train``: one network, tracked from the config to the validation predictions; resumable."""
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel, ModelSpec, build_model
 from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
-from ferlab.storage.files import exclusive
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
@@ -44,16 +43,24 @@ from ferlab.training.precision import choose_precision, precision_policy
 from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, profiled
 
 NO_WEIGHTS = "none"
+CURVES = "epoch/"
+"""Before the names of what is measured once an epoch; numbers of the whole run stand without."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training run and its scores on validation."""
+    """A finished training run, its scores on validation and what it took.
+
+    ``images_per_s``: median over the epochs, validation left out.
+    """
 
     run_id: str
     name: str
     scores: Scores
     minutes: float
+    epochs: int
+    images_per_s: float
+    parameters: int
 
 
 def main() -> list[Outcome]:
@@ -66,7 +73,8 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
     interrupted = None
     if config.resume:
         interrupted = _interrupted(config.resume, context)
-        config = validate(OmegaConf.create(context.raw), TrainConfig, machine_facts())
+        newest = _checkpoints(interrupted.id, context).current()
+        config = validate(OmegaConf.create(_startable(context.raw, newest)), TrainConfig, machine_facts())
     prepared, prepare_run = ensure_prepared(config, context)
     prepared = on_this_machine(prepared, context)
     if config.debug.profile_steps:
@@ -84,8 +92,11 @@ def train(
     prepare_run: str | None,
     parent: Run | None = None,
     interrupted: RunRecord | None = None,
+    name: str = "",
 ) -> Trained:
     """Train on prepared data, score on validation and record everything in one MLflow run.
+
+    ``name`` of the run; usually backbone, recipe and seed.
 
     Raises:
         UserError: ``interrupted`` was trained on other data, or another process resumes it at this moment.
@@ -95,11 +106,16 @@ def train(
     if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
         message = f"resume={interrupted.id}: the data has changed since that run began. Train anew."
         raise UserError(message)
-    name = f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
     resumed = interrupted.id if interrupted else None
-    with _alone(resumed, context), context.store.run("train", config.study, name, parent=parent, resume=resumed) as run:
+    name = interrupted.name if interrupted else name or run_name(config)
+    with contextlib.ExitStack() as held:
+        if resumed:
+            held.enter_context(_checkpoints(resumed, context).alone(resumed))
+        run = held.enter_context(context.store.run("train", config.study, name, parent=parent, resume=resumed))
+        checkpoints = _checkpoints(run.id, context)
+        if not resumed:
+            held.enter_context(checkpoints.alone(run.id))
         _describe(run, config, context, prepared, prepare_run)
-        checkpoints = Checkpoints(context.home / "checkpoints" / run.id)
         earlier_s = sum(row["seconds"] for row in checkpoints.history())
         started = time.monotonic()
         # a run that was stopped before its first epoch ended begins anew, as the same run
@@ -107,19 +123,26 @@ def train(
         model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
         minutes = (time.monotonic() - started + earlier_s) / 60
         run.log_metrics({"train_minutes": minutes})
-        scores = log_validation(run, prepared, model, progress.epoch)
-        log_history(run, progress)
+        scores = log_validation(run, prepared, model)
+        images_per_s = log_history(run, progress)
         log_trained_model(run, config, manifest, model)
         for file in checkpoints.files():
             run.log_file(file, "checkpoints")
     checkpoints.remove()  # a run that is killed before it has ended still needs them
-    return Trained(run.id, name, scores, minutes)
+    return Trained(run.id, name, scores, minutes, progress.epoch, images_per_s, model.count_params())
+
+
+def run_name(config: TrainConfig) -> str:
+    """What a run is called when nobody says otherwise."""
+    return f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
 
 
 def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
     """Where a step spends its time, in a run that ends with that: it holds no model, no scores."""
-    name = f"profile-{config.backbone.name}-{config.recipe.name}-s{config.seed}"
-    with context.store.run("profile", config.study, name) as run, tempfile.TemporaryDirectory() as scratch:
+    with (
+        context.store.run("profile", config.study, f"profile-{run_name(config)}") as run,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         _describe(run, config, context, prepared, prepare_run)
         run.set_tags({"debug": config.debug.name})
         folder = Path(scratch)
@@ -148,17 +171,15 @@ def _describe(run: Run, config: TrainConfig, context: Context, prepared: Prepare
         run.link("prepare", [prepare_run])
 
 
-def _alone(run_id: str | None, context: Context) -> AbstractContextManager[None]:
-    """Only one process may resume a run; a new run has its process to itself."""
-    if run_id is None:
-        return nullcontext()
-    return exclusive(
-        context.home / "checkpoints" / ".locks" / run_id, f"resume={run_id}: another process is resuming it now."
-    )
+def _checkpoints(run_id: str, context: Context) -> Checkpoints:
+    return Checkpoints(context.home / "checkpoints" / run_id)
 
 
 def _interrupted(reference: str, context: Context) -> RunRecord:
-    """The interrupted run; ``context`` gets its config, to go on exactly as it began."""
+    """The interrupted run; ``context`` gets its config, to go on exactly as it began.
+
+    A run that is still called RUNNING may have died on a machine that is gone; the lock of its checkpoints tells.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     given = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] != "resume"]
@@ -167,16 +188,26 @@ def _interrupted(reference: str, context: Context) -> RunRecord:
         raise UserError(message)
     _ = context.store
     record = find_run(reference)
-    if record.stage != "train" or record.status in ("FINISHED", "RUNNING"):
+    if record.stage != "train" or record.status == "FINISHED":
         stage = record.stage or "not one of ferlab"
         message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
         raise UserError(message)
-    folder = context.home / "checkpoints" / record.id
-    if "val_accuracy" in record.metrics and Checkpoints(folder).current() is None:
-        message = f"resume={reference}: its checkpoints are not on this machine ({folder}). Bring them, or train anew."
+    checkpoints = _checkpoints(record.id, context)
+    newest = checkpoints.current()
+    if newest is None and record.status == "RUNNING":
+        message = f"resume={reference}: run {record.id} is RUNNING elsewhere ({record.tags.get('ferlab.host')})."
+        raise UserError(message)
+    if newest is None and any(key.startswith(CURVES) for key in record.metrics):
+        place = checkpoints.folder
+        message = f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew."
         raise UserError(message)
     context.raw = {**record.config(), "resume": record.id}
     return record
+
+
+def _startable(raw: dict[str, Any], newest: Path | None) -> dict[str, Any]:
+    """``raw`` with a checkpoint in place of the weights that the run began from, which may be gone by now."""
+    return raw if newest is None else {**raw, "backbone": {**raw["backbone"], "weights": str(newest)}}
 
 
 def _fit(
@@ -206,7 +237,7 @@ def _fit(
     return portable, progress
 
 
-@contextmanager
+@contextlib.contextmanager
 def _network(
     config: TrainConfig, prepared: Prepared, weights: str
 ) -> Iterator[tuple[BuiltModel, TrainingData, str, int]]:
@@ -236,7 +267,8 @@ def _watched_fit(
 
     def log(row: Mapping[str, Any]) -> None:
         numbers = {key: value for key, value in row.items() if key not in ("phase", "epoch")}
-        run.log_metrics(numbers | {"phase": 1 + phases.index(row["phase"])}, row["epoch"])
+        numbers["phase"] = 1 + phases.index(row["phase"])
+        run.log_metrics({f"{CURVES}{key}": value for key, value in numbers.items()}, row["epoch"])
 
     for last in checkpoints.history()[-1:]:  # it may have been saved and not yet logged
         log(last)

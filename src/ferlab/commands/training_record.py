@@ -51,15 +51,12 @@ def log_augmented_sample(run: Run, data: TrainingData, config: TrainConfig) -> N
     run.log_figure(figure, "figures/augmented.png")
 
 
-def log_validation(run: Run, prepared: Prepared, model: Any, last_epoch: int) -> Scores:
-    """Scores on validation with the predictions, and the surest mistakes beside what spoke for them.
-
-    They are logged at ``last_epoch``, after its own numbers: MLflow shows the newest, and the kept epoch counts.
-    """
+def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
+    """Scores of the kept epoch on validation with the predictions, the surest mistakes beside what spoke for them."""
     predictions = predict_split(model, prepared.folder, prepared.manifest, VALIDATION, run.id)
     scores = score(predictions, RESAMPLES, BOOTSTRAP_SEED)
     run.log_saved(predictions.save, "validation.parquet", "predictions")
-    run.log_metrics(scores.flat("val"), last_epoch)
+    run.log_metrics(scores.flat("val"))
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
     _log_mistakes(run, prepared, model, predictions)
@@ -81,11 +78,13 @@ def _log_mistakes(run: Run, prepared: Prepared, model: Any, predictions: Predict
     run.log_figure(figure, "figures/mistakes_validation.png")
 
 
-def log_history(run: Run, progress: Progress) -> None:
-    """Every epoch's numbers, the curves, and which epoch was kept."""
+def log_history(run: Run, progress: Progress) -> float:
+    """Every epoch's numbers, the curves, which epoch was kept, and the median speed in images/s, which is returned."""
     run.log_json(progress.history, "history.json")
     run.log_figure(curves_figure(progress.history, progress.best_epoch, run.name), "figures/curves.png")
-    run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch})
+    images_per_s = float(np.median([row["images_per_s"] for row in progress.history]))
+    run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch, "images_per_s": images_per_s})
+    return images_per_s
 
 
 def log_trained_model(run: Run, config: TrainConfig, manifest: Manifest, model: Any) -> None:

@@ -37,8 +37,9 @@ def set_trainable(
     """Choose what learns: the head always, of the base its upper layers; earlier choices are forgotten.
 
     ``share`` (0..1) of the base's layers counted from the top; or their number, ``top_layers`` (all when it has fewer);
-    or, when ``from_block`` is given, all layers from the first one whose name starts with it. Frozen BatchNormalization layers run in inference mode, as Keras does when
-    ``trainable`` is false; with ``freeze_batch_norm`` those of the whole base. Compile the model afterwards.
+    or, when ``from_block`` is given, all layers from the first one whose name starts with it. Frozen
+    BatchNormalization layers run in inference mode, as Keras does when ``trainable`` is false; with
+    ``freeze_batch_norm`` those of the whole base. Compile the model afterwards.
 
     Raises:
         UserError: no layer's name starts with ``from_block``.

@@ -76,9 +76,7 @@ PREPROCESSINGS: Mapping[str, PixelScaling] = {
 deviation, ``raw`` 0..255 for networks that normalise themselves."""
 
 
-def _small(
-    name: str, builder: str, smallest_px: int, bfloat16: frozenset[str], crop_px: int | None = None
-) -> Backbone:
+def _small(name: str, builder: str, smallest_px: int, bfloat16: frozenset[str], crop_px: int | None = None) -> Backbone:
     """A network of our own for small faces, gray or RGB, trained from scratch, of any width."""
     place = f"ferlab.models.{builder}:{name}"
     return Backbone(name, place, "symmetric", smallest_px, None, False, None, "scratch_sgd", bfloat16, True, crop_px)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ferlab.errors import UserError, first_line
-from ferlab.storage.files import remove_folder, writing_errors
+from ferlab.storage.files import exclusive, remove_folder, writing_errors
 
-LAST, BEST, STATE = "last.npz", "best.npz", "state.json"
+LAST, BEST, STATE, LOCK = "last.npz", "best.npz", "state.json", "lock"
 KEPT = 2
 """Newest checkpoints that stay: should the last one be damaged, the one before is gone on with."""
 WEIGHT, OPTIMIZER, AVERAGE = "weight", "optimizer", "average"
@@ -66,6 +67,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def alone(self, run_id: str) -> AbstractContextManager[None]:
+        """Hold the folder while the block runs; a killed holder frees it.
+
+        Raises:
+            AlreadyRunningError: another process holds it.
+
+        """
+        return exclusive(self.folder / LOCK, f"resume={run_id}: another process is training it now.")
 
     def save(self, saved: Saved, progress: Progress, best: Sequence[np.ndarray] | None) -> None:
         """Write a new checkpoint beside the last one, then make it the current one; ``best`` None keeps the best.

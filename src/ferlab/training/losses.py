@@ -55,7 +55,7 @@ def affect_error(wanted: Any, found: Any) -> Any:
 
 
 def finite_share(targets: Any, answers: Any) -> Any:
-    """1 for every sample whose answers (n, k) are numbers, else 0, (n,): the mean tells at which step they ceased to be."""
+    """1 for every sample whose answers (n, k) are numbers, else 0, (n,): its mean tells at which step that ended."""
     import keras
 
     return keras.ops.cast(keras.ops.all(keras.ops.isfinite(answers), axis=-1), "float32")
