@@ -71,11 +71,11 @@ class Workplace:
         )
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[None]:
-        """A training that is past its first epoch inside the block, and killed after it."""
+    def running(self, *arguments: str, until_epoch: int = 1) -> Iterator[None]:
+        """A training that has ended that epoch inside the block, and is killed after it."""
         process = self.start(*arguments)
         try:
-            assert any(" epoch  " in line for line in process.stdout), process.stderr.read()
+            assert any(f" epoch {until_epoch:>2}/" in line for line in process.stdout), process.stderr.read()
             yield
             assert process.poll() is None, "the training ended too early for what the block shows"
         finally:

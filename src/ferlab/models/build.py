@@ -96,9 +96,9 @@ def _check(spec: ModelSpec, row: Backbone) -> None:
 
 
 def _builder(row: Backbone) -> Callable[[tuple[int, ...], float], Any]:
-    if row.builder is None:
+    if row.application is not None:
         return partial(application_base, row.application)
-    module, function = row.builder.split(":")
+    module, function = str(row.builder).split(":")
     return getattr(import_module(module), function)
 
 
