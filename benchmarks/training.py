@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ class Bar:
 
 def prepared(work: Path, images: int, fer2013: Path | None) -> Path:
     """The folder of the prepared data: a FER-2013, or enough drawn faces for ``images`` of training."""
-    source = [f"dataset.root={fer2013}", "dataset=fer2013"] if fer2013 else drawn(images)
+    real = ["dataset=fer2013", f"dataset.root={fer2013}", "dataset.protocol=carved"]
+    source = real if fer2013 else drawn(images)
     output = work / "prepared.json"
     command = [sys.executable, "-m", "ferlab", "prepare", *source, "--json", str(output)]
     environment = os.environ | {"FERLAB_HOME": str(work / "home")}
@@ -116,10 +117,11 @@ def network(case: Case, manifest: Manifest, policy: str) -> Any:
 
 
 def batches(folder: Path, manifest: Manifest, batch: int, images: int) -> TrainingData:
-    """Prepared data in memory, ``images`` of it an epoch."""
-    even = (1.0,) * len(manifest.classes)
-    spec = BatchSpec(batch, 0, "none", even, max_steps=max(1, images // batch), memory_bytes=MEMORY_BYTES)
-    return training_data(folder, manifest, spec)
+    """Prepared data in memory, cut to ``images`` of training."""
+    spec = BatchSpec(batch, 0, "none", (1.0,) * len(manifest.classes), max_steps=0, memory_bytes=MEMORY_BYTES)
+    data = training_data(folder, manifest, spec)
+    whole, some = in_memory(data), slice(None, images)
+    return replace(data, train=MemoryBatches([whole.copies[0][some]], whole.known[some], manifest, spec))
 
 
 def in_memory(data: TrainingData) -> MemoryBatches:

@@ -1,5 +1,6 @@
 """What a base starts from: files that fit are loaded whole, others refused in one line."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,33 @@ def test_weights_of_another_width_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"backbone\.weights"):
         build_model(make_spec("mobilenetv2", weights=str(weights_file[0]), width=0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "expected"),
+    [
+        ("efficientnetv2_b0", 1.0, "efficientnetv2-b0_notop.weights.h5"),
+        ("mobilenetv3_large", 1.0, "weights_mobilenet_v3_large_224_1.0_float.weights.h5"),
+        ("mobilenetv2", 1.0, "mobilenet_v2_1.0_224.weights.h5"),
+        ("mobilenetv2", 0.35, "mobilenet_v2_0.35_224.weights.h5"),
+        ("resnet50v2", 1.0, "resnet50v2.weights.h5"),
+        ("resnet50", 1.0, "ResNet50_mine.weights.h5"),
+        ("vgg16", 1.0, None),
+    ],
+)
+def test_a_folder_gives_the_file_named_after_network_and_width(
+    make_spec: Callable[..., Any], tmp_path: Path, name: str, width: float, expected: str | None
+) -> None:
+    """The files are empty, so the message of the refusal says which one was taken."""
+    for file in ("efficientnetv2-b0_notop", "weights_mobilenet_v3_large_224_1.0_float", "mobilenet_v2_0.35_224",
+                 "mobilenet_v2_1.0_224", "resnet50v2", "ResNet50_mine", "notes"):  # fmt: skip
+        (tmp_path / f"{file}.weights.h5").touch()
+    spec = make_spec(name, width=width, weights=str(tmp_path))
+    if expected is None:
+        assert "none of the files" in build_model(spec).warning
+        return
+    with pytest.raises(UserError, match=rf"/{re.escape(expected)}: does not fit {name}"):
+        build_model(spec)
 
 
 @needs_real_weights
