@@ -15,6 +15,7 @@ from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
+from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, startable
 from ferlab.commands.terminal import percent
 from ferlab.commands.training_record import (
     log_augmented_sample,
@@ -32,7 +33,7 @@ from ferlab.models.build import BuiltModel, ModelSpec, build_model
 from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
 from ferlab.storage.objects import is_remote
-from ferlab.tracking.records import RunRecord, find_run
+from ferlab.tracking.records import RunRecord
 from ferlab.tracking.run import Run
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.distribution import all_gpus, check_shares
@@ -43,8 +44,6 @@ from ferlab.training.precision import choose_precision, precision_policy
 from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, profiled
 
 NO_WEIGHTS = "none"
-CURVES = "epoch/"
-"""Before the names of what is measured once an epoch; numbers of the whole run stand without."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,9 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
     """Train one network; the result has run_id and the validation metrics."""
     interrupted = None
     if config.resume:
-        interrupted = _interrupted(config.resume, context)
-        newest = _checkpoints(interrupted.id, context).current()
-        config = validate(OmegaConf.create(_startable(context.raw, newest)), TrainConfig, machine_facts())
+        interrupted = interrupted_run(config.resume, context)
+        newest = checkpoints_of(interrupted.id, context).current()
+        config = validate(OmegaConf.create(startable(context.raw, newest)), TrainConfig, machine_facts())
     prepared, prepare_run = ensure_prepared(config, context)
     prepared = on_this_machine(prepared, context)
     if config.debug.profile_steps:
@@ -110,9 +109,9 @@ def train(
     name = interrupted.name if interrupted else name or run_name(config)
     with contextlib.ExitStack() as held:
         if resumed:
-            held.enter_context(_checkpoints(resumed, context).alone(resumed))
+            held.enter_context(checkpoints_of(resumed, context).alone(resumed))
         run = held.enter_context(context.store.run("train", config.study, name, parent=parent, resume=resumed))
-        checkpoints = _checkpoints(run.id, context)
+        checkpoints = checkpoints_of(run.id, context)
         if not resumed:
             held.enter_context(checkpoints.alone(run.id))
         _describe(run, config, context, prepared, prepare_run)
@@ -169,45 +168,6 @@ def _describe(run: Run, config: TrainConfig, context: Context, prepared: Prepare
     run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
     if prepare_run:
         run.link("prepare", [prepare_run])
-
-
-def _checkpoints(run_id: str, context: Context) -> Checkpoints:
-    return Checkpoints(context.home / "checkpoints" / run_id)
-
-
-def _interrupted(reference: str, context: Context) -> RunRecord:
-    """The interrupted run; ``context`` gets its config, to go on exactly as it began.
-
-    A run that is still called RUNNING may have died on a machine that is gone; the lock of its checkpoints tells.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    given = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] != "resume"]
-    if given:
-        message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
-        raise UserError(message)
-    _ = context.store
-    record = find_run(reference)
-    if record.stage != "train" or record.status == "FINISHED":
-        stage = record.stage or "not one of ferlab"
-        message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
-        raise UserError(message)
-    checkpoints = _checkpoints(record.id, context)
-    newest = checkpoints.current()
-    if newest is None and record.status == "RUNNING":
-        message = f"resume={reference}: run {record.id} is RUNNING elsewhere ({record.tags.get('ferlab.host')})."
-        raise UserError(message)
-    if newest is None and any(key.startswith(CURVES) for key in record.metrics):
-        place = checkpoints.folder
-        message = f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew."
-        raise UserError(message)
-    context.raw = {**record.config(), "resume": record.id}
-    return record
-
-
-def _startable(raw: dict[str, Any], newest: Path | None) -> dict[str, Any]:
-    """``raw`` with a checkpoint in place of the weights that the run began from, which may be gone by now."""
-    return raw if newest is None else {**raw, "backbone": {**raw["backbone"], "weights": str(newest)}}
 
 
 def _fit(

@@ -1,0 +1,53 @@
+"""Which run ``ferlab train resume=RUN`` goes on with, and from what."""
+
+from pathlib import Path
+from typing import Any
+
+from ferlab.commands.launch import Context
+from ferlab.errors import UserError
+from ferlab.tracking.records import RunRecord, find_run
+from ferlab.training.checkpoint import Checkpoints
+
+CURVES = "epoch/"
+"""Before the names of what is measured once an epoch; numbers of the whole run stand without."""
+
+
+def checkpoints_of(run_id: str, context: Context) -> Checkpoints:
+    """Where a run keeps its checkpoints while it trains."""
+    return Checkpoints(context.home / "checkpoints" / run_id)
+
+
+def interrupted_run(reference: str, context: Context) -> RunRecord:
+    """The interrupted run; ``context`` gets its config, to go on exactly as it began.
+
+    A run that is still called RUNNING may have died on a machine that is gone; the lock of its checkpoints tells.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    given = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] != "resume"]
+    if given:
+        message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
+        raise UserError(message)
+    _ = context.store
+    record = find_run(reference)
+    if record.stage != "train" or record.status == "FINISHED":
+        stage = record.stage or "not one of ferlab"
+        message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
+        raise UserError(message)
+    checkpoints = checkpoints_of(record.id, context)
+    newest = checkpoints.current()
+    if newest is None and record.status == "RUNNING":
+        where = f"RUNNING on {record.tags.get('ferlab.host')}"
+        message = f"resume={reference}: run {record.id} is {where} and has no checkpoint here: nothing to go on from."
+        raise UserError(message)
+    if newest is None and any(key.startswith(CURVES) for key in record.metrics):
+        place = checkpoints.folder
+        message = f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew."
+        raise UserError(message)
+    context.raw = {**record.config(), "resume": record.id}
+    return record
+
+
+def startable(raw: dict[str, Any], newest: Path | None) -> dict[str, Any]:
+    """``raw`` with a checkpoint in place of the weights that the run began from, which may be gone by now."""
+    return raw if newest is None else {**raw, "backbone": {**raw["backbone"], "weights": str(newest)}}
