@@ -57,6 +57,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
     assert ended.code == code, ended.err
     assert "Traceback" not in ended.err
     run = newest(workplace)
+    assert (f"ferlab train resume={run.info.run_id}\n" in ended.out) == (sent != signal.SIGKILL)
     assert (run.info.status, run.data.tags["ferlab.stage"]) == (status, "train")
     resumed = workplace.ferlab("train", f"resume={run.info.run_id}")
     assert resumed.code == 0, resumed.err

@@ -103,7 +103,7 @@ class EpochLines:
         """An epoch is done and safe."""
         self.bar.update(self.task, visible=False)
         later = row.total_epochs - row.epoch - row.left_in_phase
-        left = duration(row.seconds * row.left_in_phase) + (f" + {later} epochs of later phases" if later > 0 else "")
+        left = duration(row.seconds * row.left_in_phase) + (f" + {later} epochs" if later > 0 else "")
         numbers = row.metrics
         self.terminal.say(
             f"  {self.name}  epoch {row.epoch:>2}/{row.total_epochs} [{row.phase}]  "

@@ -241,6 +241,10 @@ def _watched_fit(
 
         try:
             return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch, show.on_features), resume)
+        except KeyboardInterrupt:
+            if checkpoints.current():
+                context.terminal.say(f"{run.name} goes on with: ferlab train resume={run.id}")
+            raise
         except UserError:
             for file in checkpoints.folder.glob(NOT_FINITE):
                 run.log_file(file, "checkpoints")
