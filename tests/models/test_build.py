@@ -76,6 +76,19 @@ def test_an_image_is_scored_alike_alone_and_in_a_batch(settled: Any, pixels: Any
         np.testing.assert_allclose(alone, together[position], atol=max(1e-5, spread / 100))
 
 
+def test_vgg16_averages_all_cells_that_a_small_face_leaves(settled: Any, make_spec: Any, pixels: Any) -> None:
+    """Pooled 2x2, the upper left four of nine cells alone would count."""
+    import keras
+
+    base = base_of(build_model(make_spec("vgg16", 3, size_px=48)).model)
+    base.set_weights(base_of(settled("vgg16", 3)).get_weights())
+    cells = keras.Model(base.input, base.get_layer("block5_conv3").output)(pixels(4, 48, 3).astype(np.float32))
+    assert cells.shape[1:] == (3, 3, 512)
+    mean = np.asarray(cells).mean(axis=(1, 2))
+    assert mean.std(axis=0).max() > 0
+    np.testing.assert_allclose(base(pixels(4, 48, 3).astype(np.float32)), mean, rtol=1e-5, atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def reloaded(
     new_settled: Any, settled: Any, pixels: Any, tmp_path_factory: pytest.TempPathFactory

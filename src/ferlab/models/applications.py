@@ -15,4 +15,18 @@ def application_base(application: str, shape: tuple[int, int, int], width: float
     function = getattr(keras.applications, application)
     base = function(include_top=False, weights=weights, input_shape=shape, pooling="avg", **scaled)
     base.name = "base"  # EfficientNetV2 looks its blocks up by the argument name, so that cannot be given
-    return base
+    return _without_last_pooling(base)
+
+
+def _without_last_pooling(base: Any) -> Any:
+    """Average all cells of the last convolution, where a max pooling (VGG's) stands between.
+
+    Of the 3x3 cells that a face of 48 px leaves there, 2x2 pooling would see the upper left four alone.
+    """
+    import keras
+
+    pooling = base.layers[-2]
+    if not isinstance(pooling, keras.layers.MaxPooling2D):
+        return base
+    average = keras.layers.GlobalAveragePooling2D(name="average")
+    return keras.Model(base.input, average(pooling.input), name=base.name)
