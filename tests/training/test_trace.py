@@ -85,7 +85,7 @@ def test_a_recording_finds_the_operation_that_takes_the_time(tf: Any, tmp_path: 
     def work(x: Any) -> Any:
         return tf.linalg.matmul(x, x) + tf.reduce_sum(x)
 
-    x = tf.constant(np.eye(600, dtype=np.float32))
+    x = tf.constant(np.eye(1500, dtype=np.float32))
     work(x)
     with recording(tmp_path / "log"):
         for _ in range(4):
