@@ -50,7 +50,7 @@ NO_WEIGHTS = "none"
 class Trained:
     """A finished training run, its scores on validation and what it took.
 
-    ``images_per_s``: median over the epochs, validation left out.
+    ``images_per_s``: median over the epochs of the last phase, validation left out.
     """
 
     run_id: str

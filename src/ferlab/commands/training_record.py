@@ -79,10 +79,14 @@ def _log_mistakes(run: Run, prepared: Prepared, model: Any, predictions: Predict
 
 
 def log_history(run: Run, progress: Progress) -> float:
-    """Every epoch's numbers, the curves, which epoch was kept, and the median speed in images/s, which is returned."""
+    """Every epoch's numbers, the curves, which epoch was kept; images/s of the last phase (median), which it returns.
+
+    Earlier phases may have trained a head on cached features.
+    """
     run.log_json(progress.history, "history.json")
     run.log_figure(curves_figure(progress.history, progress.best_epoch, run.name), "figures/curves.png")
-    images_per_s = float(np.median([row["images_per_s"] for row in progress.history]))
+    last = progress.history[-1]["phase"]
+    images_per_s = float(np.median([row["images_per_s"] for row in progress.history if row["phase"] == last]))
     run.log_metrics({"best_epoch": progress.best_epoch, "epochs": progress.epoch, "images_per_s": images_per_s})
     return images_per_s
 
