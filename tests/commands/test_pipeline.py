@@ -37,15 +37,25 @@ def test_a_member_has_the_settings_of_the_pipeline() -> None:
 
 def test_one_key_of_a_member_leaves_the_rest_of_its_group_to_the_pipeline() -> None:
     ((name, config, _),) = configs(Member("seq1", "quick", 0, ["augment.mixup=0.2", "recipe.phases.0.epochs=5"]))
-    assert name == "seq1-quick-s0-mixup0.2-epochs5"
+    assert name == "seq1-quick-s0-mixup=0.2-phases.0.epochs=5"
     assert (config.augment.name, config.augment.zoom, config.augment.mixup) == ("standard", 0.05, 0.2)
     assert config.recipe.phases[0].epochs == 5
 
 
 def test_a_choice_of_a_member_is_the_whole_choice() -> None:
     ((name, config, _),) = configs(Member("seq1", "quick", 0, ["augment=light", "augment.zoom=0.01"]))
-    assert name == "seq1-quick-s0-light-zoom0.01"
+    assert name == "seq1-quick-s0-light-zoom=0.01"
     assert (config.augment.name, config.augment.zoom, config.augment.contrast) == ("light", 0.01, 0)
+
+
+def test_weights_of_a_member_are_recorded_with_their_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my.weights.h5").touch()
+    monkeypatch.chdir(tmp_path)
+    ((name, _, raw),) = configs(Member("vgg16", "fine_tune", 0, ["backbone.weights=./my.weights.h5"]))
+    assert name == "vgg16-fine_tune-s0-weights=my.weights.h5"
+    assert raw["backbone"]["weights"] == str(tmp_path / "my.weights.h5")
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,14 @@ def untrained(tf: Any, make_spec: Callable[..., ModelSpec]) -> Callable[..., Any
 
 @pytest.fixture(scope="session")
 def new_settled(tf: Any, make_spec: Callable[..., ModelSpec], pixels: Callable[..., np.ndarray]) -> Callable[..., Any]:
-    """``new_settled(name, channels=1)``: an untrained model of that row that answers different images differently.
+    """``new_settled(name, channels=1, seed=0)``: an untrained model that answers different images differently.
 
     With its first averages a deep network answers all alike: it takes those of one batch of noise.
     """
+    import keras
 
-    def build(name: str, channels: int = 1) -> Any:
+    def build(name: str, channels: int = 1, seed: int = 0) -> Any:
+        keras.utils.set_random_seed(seed)
         model = build_model(make_spec(name, channels)).model
         for layer in every_layer(base_of(model)):
             if hasattr(layer, "momentum"):

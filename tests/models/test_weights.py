@@ -101,6 +101,8 @@ def test_weights_of_another_width_are_refused(
         ("mobilenetv3_large", 1.0, "weights_mobilenet_v3_large_224_1.0_float.weights.h5"),
         ("mobilenetv2", 1.0, "mobilenet_v2_1.0_224.weights.h5"),
         ("mobilenetv2", 0.35, "mobilenet_v2_0.35_224.weights.h5"),
+        ("mobilenetv2", 0.5, "mobilenet_v2_0.5.weights.h5"),
+        ("mobilenetv2", 0.75, "mobilenetv2.weights.h5"),
         ("resnet50v2", 1.0, "resnet50v2.weights.h5"),
         ("resnet50", 1.0, "ResNet50_mine.weights.h5"),
         ("vgg16", 1.0, None),
@@ -111,7 +113,8 @@ def test_a_folder_gives_the_file_named_after_network_and_width(
 ) -> None:
     """The files are empty, so the message of the refusal says which one was taken."""
     for file in ("efficientnetv2-b0_notop", "weights_mobilenet_v3_large_224_1.0_float", "mobilenet_v2_0.35_224",
-                 "mobilenet_v2_1.0_224", "resnet50v2", "ResNet50_mine", "notes"):  # fmt: skip
+                 "mobilenet_v2_0.5", "mobilenet_v2_1.0_224", "mobilenetv2", "resnet50v2", "ResNet50_mine",
+                 "notes"):  # fmt: skip
         (tmp_path / f"{file}.weights.h5").touch()
     spec = make_spec(name, width=width, weights=str(tmp_path))
     if expected is None:

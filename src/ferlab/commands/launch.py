@@ -77,7 +77,8 @@ PATHS = ("dataset.root", "dataset.votes", "backbone.weights", "pipeline.weights"
 NO_PATHS = ("imagenet", "none")
 
 
-def _with_absolute_paths(cfg: DictConfig) -> None:
+def with_absolute_paths(cfg: DictConfig) -> None:
+    """Make the PATHS of a composed config absolute, in place."""
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value and value not in NO_PATHS and not is_remote(value):
@@ -92,7 +93,7 @@ def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[
 
     def job(cfg: DictConfig) -> None:
         try:
-            _with_absolute_paths(cfg)
+            with_absolute_paths(cfg)
             config = validate(cfg, schema, machine_facts())
             raw = OmegaConf.to_container(cfg, resolve=True)
             context = Context(command, Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from ferlab.commands.ensemble import ensemble
 from ferlab.commands.evaluate import Evaluated, evaluate, say_augmented, say_twin_free
-from ferlab.commands.launch import Context, Outcome, launch, machine_facts
+from ferlab.commands.launch import Context, Outcome, launch, machine_facts, with_absolute_paths
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration, percent
 from ferlab.commands.train import Trained, run_name, train
@@ -18,6 +18,9 @@ from ferlab.samples import TEST
 
 SHARED = ("dataset", "preparation", "compute", "debug", "study")
 """Nodes that all members have from the pipeline; of ``augment`` and ``deterministic`` they may have their own."""
+
+CHOICES = ("augment", "recipe", "backbone")
+"""Overrides that choose a file: their value says enough."""
 
 
 def main() -> list[Outcome]:
@@ -91,7 +94,9 @@ def _member_raw(member: Member, context: Context) -> dict[str, Any]:
             message = f"overrides: members share {key.partition('.')[0]}; set {key} for the whole pipeline"
             raise UserError(message)
     choices = [f"backbone={member.backbone}", f"recipe={member.recipe}", f"seed={member.seed}", *member.overrides]
-    raw: Any = OmegaConf.to_container(compose("train", overrides=choices), resolve=True)
+    composed = compose("train", overrides=choices)
+    with_absolute_paths(composed)
+    raw: Any = OmegaConf.to_container(composed, resolve=True)
     if raw["backbone"]["weights"] == "imagenet":
         raw["backbone"]["weights"] = context.raw["pipeline"]["weights"]
     if "augment" not in own:
@@ -103,9 +108,10 @@ def _member_raw(member: Member, context: Context) -> dict[str, Any]:
 
 
 def _short(override: str) -> str:
-    """``width0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``."""
+    """``width=0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``; of a path its last part."""
     key, _, value = override.lstrip("+~").partition("=")
-    return f"{key.rpartition('.')[2]}{value}" if "." in key else value
+    value = value.rpartition("/")[2]
+    return value if key in CHOICES else f"{key.partition('.')[2] or key}={value}"
 
 
 def _member_context(raw: dict[str, Any], context: Context) -> Context:

@@ -1,5 +1,7 @@
 """Which run ``ferlab train resume=RUN`` goes on with, and from what."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ def checkpoints_of(run_id: str, context: Context) -> Checkpoints:
     return Checkpoints(context.home / "checkpoints" / run_id)
 
 
-def interrupted_run(reference: str, context: Context) -> RunRecord:
-    """The interrupted run; ``context`` gets its config, to go on exactly as it began.
+@contextmanager
+def interrupted_run(reference: str, context: Context) -> Iterator[RunRecord]:
+    """The interrupted run, its checkpoints held inside the block; ``context`` gets its config, to go on as it began.
 
-    A run that is still called RUNNING may have died on a machine that is gone; the lock of its checkpoints tells.
+    Raises:
+        UserError: nothing to resume, other settings are given, or the checkpoints are elsewhere.
+        AlreadyRunningError: another process trains it.
+
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -29,22 +35,33 @@ def interrupted_run(reference: str, context: Context) -> RunRecord:
         message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
         raise UserError(message)
     _ = context.store
+    run_id = _resumable(reference, context).id
+    with checkpoints_of(run_id, context).alone(run_id):
+        record = _resumable(run_id, context)  # it may have ended before its checkpoints could be held
+        context.raw = {**record.config(), "resume": record.id}
+        yield record
+
+
+def _resumable(reference: str, context: Context) -> RunRecord:
+    """The run, if it is a training that did not finish and whose checkpoints, if any, are here.
+
+    One that is still called RUNNING may have died on a machine that is gone; the lock of its checkpoints tells.
+    """
     record = find_run(reference)
     if record.stage != "train" or record.status == "FINISHED":
         stage = record.stage or "not one of ferlab"
         message = f"resume={reference}: run {record.id} is {stage} and {record.status}: nothing to resume."
         raise UserError(message)
     checkpoints = checkpoints_of(record.id, context)
-    newest = checkpoints.current()
-    if newest is None and record.status == "RUNNING":
+    here = checkpoints.current() is not None
+    if not here and record.status == "RUNNING":
         where = f"RUNNING on {record.tags.get('ferlab.host')}"
         message = f"resume={reference}: run {record.id} is {where} and has no checkpoint here: nothing to go on from."
         raise UserError(message)
-    if newest is None and any(key.startswith(CURVES) for key in record.metrics):
+    if not here and any(key.startswith(CURVES) for key in record.metrics):
         place = checkpoints.folder
         message = f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew."
         raise UserError(message)
-    context.raw = {**record.config(), "resume": record.id}
     return record
 
 

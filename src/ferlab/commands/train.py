@@ -69,11 +69,15 @@ def main() -> list[Outcome]:
 
 def run(config: TrainConfig, context: Context) -> dict[str, Any]:
     """Train one network; the result has run_id and the validation metrics."""
-    interrupted = None
-    if config.resume:
-        interrupted = interrupted_run(config.resume, context)
+    if not config.resume:
+        return _trained(config, context)
+    with interrupted_run(config.resume, context) as interrupted:
         newest = checkpoints_of(interrupted.id, context).current()
-        config = validate(OmegaConf.create(startable(context.raw, newest)), TrainConfig, machine_facts())
+        going_on = validate(OmegaConf.create(startable(context.raw, newest)), TrainConfig, machine_facts())
+        return _trained(going_on, context, interrupted)
+
+
+def _trained(config: TrainConfig, context: Context, interrupted: RunRecord | None = None) -> dict[str, Any]:
     prepared, prepare_run = ensure_prepared(config, context)
     prepared = on_this_machine(prepared, context)
     if config.debug.profile_steps:
@@ -95,10 +99,11 @@ def train(
 ) -> Trained:
     """Train on prepared data, score on validation and record everything in one MLflow run.
 
-    ``name`` of the run; usually backbone, recipe and seed.
+    ``name`` of the run; usually backbone, recipe and seed. ``interrupted`` is gone on with; its checkpoints are held by
+    the caller.
 
     Raises:
-        UserError: ``interrupted`` was trained on other data, or another process resumes it at this moment.
+        UserError: ``interrupted`` was trained on other data.
 
     """
     manifest = prepared.manifest
@@ -108,26 +113,24 @@ def train(
     resumed = interrupted.id if interrupted else None
     name = interrupted.name if interrupted else name or run_name(config)
     with contextlib.ExitStack() as held:
-        if resumed:
-            held.enter_context(checkpoints_of(resumed, context).alone(resumed))
-        run = held.enter_context(context.store.run("train", config.study, name, parent=parent, resume=resumed))
-        checkpoints = checkpoints_of(run.id, context)
-        if not resumed:
-            held.enter_context(checkpoints.alone(run.id))
-        _describe(run, config, context, prepared, prepare_run)
-        earlier_s = sum(row["seconds"] for row in checkpoints.history())
-        started = time.monotonic()
-        # a run that was stopped before its first epoch ended begins anew, as the same run
-        going_on = interrupted if checkpoints.current() else None
-        model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
-        minutes = (time.monotonic() - started + earlier_s) / 60
-        run.log_metrics({"train_minutes": minutes})
-        scores = log_validation(run, prepared, model)
-        images_per_s = log_history(run, progress)
-        log_trained_model(run, config, manifest, model)
-        for file in checkpoints.files():
-            run.log_file(file, "checkpoints")
-    checkpoints.remove()  # a run that is killed before it has ended still needs them
+        with context.store.run("train", config.study, name, parent=parent, resume=resumed) as run:
+            checkpoints = checkpoints_of(run.id, context)
+            if not resumed:
+                held.enter_context(checkpoints.alone(run.id))
+            _describe(run, config, context, prepared, prepare_run)
+            earlier_s = sum(row["seconds"] for row in checkpoints.history())
+            started = time.monotonic()
+            # a run that was stopped before its first epoch ended begins anew, as the same run
+            going_on = interrupted if checkpoints.current() else None
+            model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
+            minutes = (time.monotonic() - started + earlier_s) / 60
+            run.log_metrics({"train_minutes": minutes})
+            scores = log_validation(run, prepared, model)
+            images_per_s = log_history(run, progress)
+            log_trained_model(run, config, manifest, model)
+            for file in checkpoints.files():
+                run.log_file(file, "checkpoints")
+        checkpoints.remove()  # a run that is killed before it has ended still needs them
     return Trained(run.id, name, scores, minutes, progress.epoch, images_per_s, model.count_params())
 
 

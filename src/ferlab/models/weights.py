@@ -1,5 +1,6 @@
 """What a base starts from: ImageNet weights, a file, or nothing."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,17 @@ def load_weights(base: Any, row: Backbone, weights: str, required: bool, width: 
 def _file_for(name: str, width: float, place: Path) -> Path | None:
     """``place`` itself, or the file in that folder that is named after the backbone, such as ``vgg16_notop``.
 
-    Of several the one whose name has the width, as in ``mobilenet_v2_0.35``.
+    Of several the one whose name has the width, as in ``mobilenet_v2_0.35``, else one whose name has none.
     """
     if not place.is_dir():
         return place
     fitting = [file for file in sorted(place.glob(f"*{WEIGHTS_SUFFIX}")) if _named_in(file.name) == name]
-    return min(fitting, key=lambda file: f"_{float(width)}_" not in file.name, default=None)
+
+    def other_width(file: Path) -> int:
+        named = re.search(r"_(\d\.\d+)(?=_|\.)", file.name)
+        return 1 if named is None else 2 * (float(named[1]) != width)
+
+    return min(fitting, key=other_width, default=None)
 
 
 def _named_in(file_name: str) -> str:
