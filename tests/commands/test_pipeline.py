@@ -48,9 +48,7 @@ def test_a_choice_of_a_member_is_the_whole_choice() -> None:
     assert (config.augment.name, config.augment.zoom, config.augment.contrast) == ("light", 0.01, 0)
 
 
-def test_weights_of_a_member_are_recorded_with_their_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_of_a_member_are_recorded_with_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my.weights.h5").touch()
     monkeypatch.chdir(tmp_path)
     ((name, _, raw),) = configs(Member("vgg16", "fine_tune", 0, ["backbone.weights=./my.weights.h5"]))
