@@ -33,10 +33,10 @@ demo: install ## the whole job on the embedded synthetic data set
 	$(BIN)/ferlab pipeline experiments=quickstart
 
 test: install lint ## lint, types, room table, tests
-	$(BIN)/pytest -q -n auto --dist loadfile -m "not slow"
+	$(BIN)/pytest -q -n auto --dist loadfile --max-worker-restart 1 --durations 10 -m "not slow"
 
 test-slow: install ## environments, wheel, mlflow run, browser
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m slow -o faulthandler_timeout=2000
 
 test-spark4: install ## the preparation tests on Spark 4.1, with the system's Java 17 or 21
 	@command -v java >/dev/null || { echo "Spark 4 needs a Java 17 or 21 on the path (Debian: apt install openjdk-17-jre-headless)." >&2; exit 1; }
