@@ -85,6 +85,7 @@ def test_the_search_path_survives_any_folder_name(tmp_path, name):
         ("run=12e45678", "12e45678"),
         ("resume=123456", "123456"),
         ("run=seq1-demo-s0", "seq1-demo-s0"),
+        ("teacher=12e45678", "12e45678"),
         ("runs=[12e45678,00000000,abcdef12]", ["12e45678", "00000000", "abcdef12"]),
         ("runs=[12e45678]", ["12e45678"]),
     ],

@@ -8,6 +8,7 @@ from ferlab.config import rules
 from ferlab.config.nodes import (
     Augment,
     Backbone,
+    Combination,
     Compute,
     Dataset,
     Debug,
@@ -274,6 +275,21 @@ def test_a_loss_of_its_own_goes_with_several_valid_answers():
     assert found(rules.targets_fit, SCRATCH, replace(several, targets="cross_entropy"), mixing) == {}
 
 
+@pytest.mark.parametrize(
+    ("share", "teacher", "words"),
+    [
+        (0.7, "run", None),
+        (0.0, None, None),
+        (0.7, None, "not given, but recipe=mine learns from one: teacher=RUN, or recipe.distill=0"),
+        (0.7, "", "not given, but recipe=mine learns from one: teacher=RUN, or recipe.distill=0"),
+        (0.0, "run", "recipe=mine learns from labels alone; use recipe=distill, or set recipe.distill"),
+    ],
+)
+def test_a_teacher_and_a_recipe_that_learns_from_one_come_together(share, teacher, words):
+    recipe = Recipe("mine", [Phase("all", 5, 0.1)], distill=share)
+    assert found(rules.teacher_given, recipe, teacher) == ({"teacher": words} if words else {})
+
+
 def test_class_weights_that_are_all_one_are_not_asked_for():
     weighted = replace(SCRATCH, balance="weights")
     assert set(found(rules.weights_made, weighted, Preparation(class_weights="none"))) == {"recipe.balance"}
@@ -327,6 +343,23 @@ def test_members_that_differ_are_fine(members):
 )
 def test_members_that_are_too_few_unknown_or_the_same_are_refused(members, keys):
     assert set(found(rules.members_known, Pipeline(members))) == keys
+
+
+def test_an_ensemble_needs_runs_or_a_study():
+    assert set(found(rules.runs_named, None, [], Combination())) == {"runs"}
+    assert found(rules.runs_named, "study", [], Combination()) == {}
+    assert found(rules.runs_named, None, ["a", "b"], Combination()) == {}
+
+
+@pytest.mark.parametrize("method", ["mean", "geometric", "stacking", "greedy", "vote"])
+def test_weights_for_every_class_are_of_one_method(method):
+    assert set(found(rules.combination_fits, Combination(method, per_class=True))) == {"ensemble.per_class"}
+    assert found(rules.combination_fits, Combination(method)) == {}
+
+
+@pytest.mark.parametrize("method", ["weighted", "auto"])
+def test_weights_for_every_class_go_with_weighted_and_auto(method):
+    assert found(rules.combination_fits, Combination(method, per_class=True)) == {}
 
 
 def test_every_rule_is_in_the_list_that_validate_runs():

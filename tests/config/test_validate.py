@@ -19,6 +19,7 @@ from ferlab.config.schema import (
     EvaluateConfig,
     PipelineConfig,
     PrepareConfig,
+    RegisterConfig,
     SynthConfig,
     TrainConfig,
     UiConfig,
@@ -63,6 +64,7 @@ SCHEMAS = {
     "ensemble": EnsembleConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "register": RegisterConfig,
     "verify": VerifyConfig,
     "synth": SynthConfig,
     "ui": UiConfig,
@@ -72,6 +74,7 @@ NEEDED = {
     "pipeline": ["+pipeline.members=[{backbone:seq1,recipe:scratch_sgd},{backbone:seq2,recipe:scratch_sgd,seed:3}]"],
     "ensemble": ["runs=[abc,def]"],
     "evaluate": ["run=abc"],
+    "register": ["run=abc"],
     "synth": ["layout=ferplus", "out=/data/faces", "count=70"],
 }
 
@@ -91,10 +94,19 @@ def test_every_shipped_choice_fits_the_schema(composed, group):
         chosen = [f"{group}={name}"]
         if group == "recipe":
             chosen.append("backbone=mobilenetv2")
+        if name == "distill":
+            chosen.append("teacher=RUN")
         if group == "dataset":
             chosen += ["dataset.root=/data", "dataset.synthesize.count=0"]
         config = validate(composed("train", *chosen), TrainConfig, FACTS)
         assert getattr(config, group).name == name if hasattr(getattr(config, group), "name") else True
+
+
+def test_what_is_missing_is_one_line_where_something_else_asks_for_it(composed):
+    """A rule is asked about a teacher also when there is none."""
+    assert set(problems(composed("train", "recipe=distill"))) == {"teacher"}
+    assert set(problems(composed("train", "teacher=RUN"))) == {"teacher"}
+    assert set(problems(composed("train", "recipe=distill", "recipe.distill=1.5"))) == {"recipe.distill"}
 
 
 def test_the_typed_config_carries_the_values_that_were_asked_for(composed):
@@ -247,8 +259,8 @@ def test_a_number_given_as_a_name_is_a_text(composed):
 
 
 def test_what_must_be_given_is_asked_for(composed):
-    assert problems(composed("evaluate"), EvaluateConfig) == {"run": "must be given"}
-    assert problems(composed("ensemble"), EnsembleConfig) == {"runs": "must be given"}
+    assert problems(composed("register"), RegisterConfig) == {"run": "must be given"}
+    assert problems(composed("ensemble"), EnsembleConfig)["runs"].startswith("must be given, or study=NAME")
     assert problems(composed("pipeline"), PipelineConfig) == {"pipeline.members": "must be given"}
     found = problems({"study": "a"}, TrainConfig)
     assert {"dataset", "preparation", "compute", "debug", "backbone", "recipe", "augment"} == set(found)

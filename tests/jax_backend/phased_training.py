@@ -39,7 +39,8 @@ def recipe(asked):
     tune = Phase("all", 3, 0.005, optimizer="sgd", warmup=0.1, weight_decay=1e-3)
     features = "computed" if asked.get("joined") else "cached"  # as where several processes train
     head = Phase("head", 2, 1e-3, optimizer="adam", trainable=0.0, features=features, copies=1)
-    return Recipe("test", phases=[tune] if asked.get("one_phase") else [head, tune], ema=asked.get("ema", 0.0))
+    phases = [tune] if asked.get("one_phase") else [head, tune]
+    return Recipe("test", phases=phases, ema=asked.get("ema", 0.0), distill=asked.get("distill", 0.0))
 
 
 def without_batch_norm():
@@ -104,6 +105,9 @@ def trained(asked, work, stop_after=0, resume=False):
     manifest = Manifest.load(Path(asked["folder"]))
     augment = Augment(**yaml.safe_load((CONF / "augment" / f"{asked.get('augment', 'none')}.yaml").read_text()))
     data = batch_data(asked, manifest)
+    if asked.get("distill"):
+        answers = np.random.default_rng(SEED).dirichlet(np.ones(len(manifest.classes)), data.train.count)
+        data = data.with_teacher(answers.astype(np.float32))
     with all_gpus(asked.get("devices", ())) as devices:
         check_shares(BATCH, devices)
         model = network(asked, manifest.classes)
@@ -114,7 +118,7 @@ def trained(asked, work, stop_after=0, resume=False):
             return None
     digest = hashlib.sha256()
     for batch in islice(data.train.epoch(0, changer(augment)), 3):
-        for array in batch:
+        for array in keras.tree.flatten(batch):
             digest.update(np.ascontiguousarray(array).tobytes())
     return {
         "history": [{k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in progress.history],

@@ -94,8 +94,11 @@ def test_the_training_that_is_compared_learns(two_phases):
     assert losses[-1] < 0.97 * losses[0]
 
 
-def test_jax_sees_the_batches_of_tensorflow_and_ends_where_it_ends(two_phases, prepared, tmp_path):
-    asked = {"folder": str(prepared.folder), "work": str(tmp_path), "augment": "light", "ema": 0.8}
+@pytest.mark.parametrize("more", [{}, {"distill": 0.7}], ids=["labels", "teacher"])
+def test_jax_sees_the_batches_of_tensorflow_and_ends_where_it_ends(train, two_phases, prepared, tmp_path, more):
+    options = {"augment": "light", "ema": 0.8, **more}
+    found = train(**options) if more else two_phases
+    asked = {"folder": str(prepared.folder), "work": str(tmp_path), **options}
     other = subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps(asked)], env=os.environ | {"KERAS_BACKEND": "tensorflow"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -105,8 +108,8 @@ def test_jax_sees_the_batches_of_tensorflow_and_ends_where_it_ends(two_phases, p
     wanted = json.loads(printed.splitlines()[-1])
     with np.load(tmp_path / "weights.npz") as arrays:
         wanted["weights"] = [arrays[f"arr_{number}"] for number in range(len(arrays))]
-    assert two_phases["batches"] == wanted["batches"]
-    assert_same(two_phases, wanted, 1e-3)
+    assert found["batches"] == wanted["batches"]
+    assert_same(found, wanted, 1e-3)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])

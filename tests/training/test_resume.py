@@ -20,6 +20,7 @@ from ferlab.config.nodes import Augment, Phase, Recipe
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.training.checkpoint import Checkpoints
+from ferlab.training.distillation import answers_of
 from ferlab.training.fit import Watch, fit
 from ferlab.training.inputs import BatchSpec, training_data
 from ferlab.training.phases import FitSpec
@@ -35,12 +36,19 @@ spec = FitSpec(
     max_epochs=0, train_all=False,
 )
 
+def network(seed):
+    keras.utils.set_random_seed(seed)
+    return build_model(ModelSpec(asked["backbone"], manifest.classes, 48, 1, 32, "none", False, 0.3, 0.25)).model
+
 def run(place, stop_after, resume):
     keras.backend.clear_session()
-    keras.utils.set_random_seed(5)
-    model = build_model(ModelSpec(asked["backbone"], manifest.classes, 48, 1, 32, "none", False, 0.3, 0.25)).model
     weights = tuple(0.5 + 0.1 * i for i in range(7))
     data = training_data(folder, manifest, BatchSpec(64, 5, "weights", weights, 3, asked["memory_bytes"]))
+    if spec.recipe.distill:
+        # asked again, the teacher would say something else
+        answers = answers_of("teacher", lambda: network(100 + resume), data, place / "teacher", lambda *now: None)
+        data = data.with_teacher(answers.tempered(2))
+    model = network(5)
     def on_epoch(row):
         if row.epoch == stop_after:
             raise KeyboardInterrupt
@@ -84,6 +92,7 @@ def asked(
         pytest.param(asked([4], tune=PLATEAU, swa=2), id="plateau, mean of the last epochs"),
         pytest.param(asked([2, 3], head={"features": "computed"}), id="features computed", marks=slow),
         pytest.param(asked([1, 4], sharpness=0.05, loss="focal"), id="sharpness, focal loss", marks=slow),
+        pytest.param(asked([2, 4], memory_bytes=0, distill=0.7), id="teacher, from shards", marks=slow),
         pytest.param(asked([2, 4], "seq2", 0), id="seq2 from shards", marks=slow),
         pytest.param(asked([3, 4], "mobilenetv2", tune={"from_block": "block_16"}), id="mobilenetv2", marks=slow),
     ],

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, startable
-from ferlab.commands.terminal import percent
+from ferlab.commands.teacher import teacher_of, teachers_answers
 from ferlab.commands.training_record import (
     log_augmented_sample,
     log_history,
@@ -28,6 +28,7 @@ from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.evaluation.metrics import Scores
+from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel, ModelSpec, build_model
 from ferlab.models.catalog import backbone
@@ -103,10 +104,12 @@ def train(
     the caller.
 
     Raises:
-        UserError: ``interrupted`` was trained on other data.
+        UserError: ``interrupted`` or the teacher was trained on other data.
 
     """
     manifest = prepared.manifest
+    if not interrupted:
+        config = _with_teacher(config, context, manifest)
     if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
         message = f"resume={interrupted.id}: the data has changed since that run began. Train anew."
         raise UserError(message)
@@ -134,6 +137,15 @@ def train(
     return Trained(run.id, name, scores, minutes, progress.epoch, images_per_s, model.count_params())
 
 
+def _with_teacher(config: TrainConfig, context: Context, manifest: Manifest) -> TrainConfig:
+    """The config with the teacher's id, whatever it was called by; so it is recorded, too."""
+    if not config.teacher:
+        return config
+    teacher = teacher_of(config.teacher, context, manifest)
+    context.raw = {**context.raw, "teacher": teacher.id}
+    return replace(config, teacher=teacher.id)
+
+
 def run_name(config: TrainConfig) -> str:
     """What a run is called when nobody says otherwise."""
     return f"{config.backbone.name}-{config.recipe.name}-s{config.seed}"
@@ -141,6 +153,7 @@ def run_name(config: TrainConfig) -> str:
 
 def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
     """Where a step spends its time, in a run that ends with that: it holds no model, no scores."""
+    config = _with_teacher(config, context, prepared.manifest)
     with (
         context.store.run("profile", config.study, f"profile-{run_name(config)}") as run,
         tempfile.TemporaryDirectory() as scratch,
@@ -148,7 +161,8 @@ def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_r
         _describe(run, config, context, prepared, prepare_run)
         run.set_tags({"debug": config.debug.name})
         folder = Path(scratch)
-        with _network(config, prepared, _weights(config, context)) as (built, data, policy, devices):
+        data = _data(config, context, prepared, run, folder)
+        with _network(config, data, _weights(config, context)) as (built, policy, devices):
             log_model_facts(run, built, policy, devices)
             spec = FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not built.pretrained)
             found = profiled(built.model, data, spec, config.debug.profile_steps, folder)
@@ -171,6 +185,8 @@ def _describe(run: Run, config: TrainConfig, context: Context, prepared: Prepare
     run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
     if prepare_run:
         run.link("prepare", [prepare_run])
+    if config.teacher:
+        run.link("teacher", [config.teacher])
 
 
 def _fit(
@@ -182,9 +198,9 @@ def _fit(
     interrupted: RunRecord | None,
 ) -> tuple[Any, Progress]:
     """The trained network in float32 on one device, holding the weights of its best epoch."""
-    manifest = prepared.manifest
+    data = _data(config, context, prepared, run, checkpoints.folder)
     weights = _weights(config, context) if interrupted is None else NO_WEIGHTS
-    with _network(config, prepared, weights) as (built, data, policy, devices):
+    with _network(config, data, weights) as (built, policy, devices):
         if interrupted is None:
             log_model_facts(run, built, policy, devices)
             log_augmented_sample(run, data, config)
@@ -195,25 +211,31 @@ def _fit(
         progress = _watched_fit(built.model, data, spec, checkpoints, run, context, resume=interrupted is not None)
     if policy == "float32" and devices == 1:
         return built.model, progress
-    portable = build_model(_model_spec(config, manifest, NO_WEIGHTS)).model
+    portable = build_model(_model_spec(config, prepared.manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
 
 
+def _data(config: TrainConfig, context: Context, prepared: Prepared, run: Run, folder: Path) -> TrainingData:
+    """The prepared data in batches, with the teacher's answers, which ``folder`` keeps, where there is one."""
+    data = training_data(prepared.folder, prepared.manifest, _batch_spec(config, prepared.manifest))
+    if not config.teacher:
+        return data
+    answers = teachers_answers(config, context, data, folder)
+    run.log_metrics({"teacher_agreement": answers.agreement})
+    return data.with_teacher(answers.tempered(config.recipe.distill_temperature))
+
+
 @contextlib.contextmanager
-def _network(
-    config: TrainConfig, prepared: Prepared, weights: str
-) -> Iterator[tuple[BuiltModel, TrainingData, str, int]]:
-    """The network and its data, the precision policy and the number of devices, which share it inside the block."""
-    manifest = prepared.manifest
+def _network(config: TrainConfig, data: TrainingData, weights: str) -> Iterator[tuple[BuiltModel, str, int]]:
+    """The network, the precision policy and the number of devices, which share the network inside the block."""
     device = set_up_backend(config.compute, config.seed, config.deterministic)
     policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
-    data = training_data(prepared.folder, manifest, _batch_spec(config, manifest))
     with all_gpus() as devices:
         check_shares(config.recipe.batch_size, devices)
         with precision_policy(policy):
-            built = build_model(_model_spec(config, manifest, weights))
-        yield built, data, policy, devices
+            built = build_model(_model_spec(config, data.manifest, weights))
+        yield built, policy, devices
 
 
 def _watched_fit(

@@ -149,6 +149,8 @@ class Recipe:
     weights are those that are validated and kept. ``sharpness``: rho of sharpness-aware minimisation, 0 for none.
     ``rate_batch``: the batch size that the learning rates are meant for, another one scales them; 0 does not scale.
     ``affect``: weight of the error of valence and arousal, which a second head then learns; 0 for none.
+    ``distill``: share of the teacher's answers in what is learned, the rest is the labels'; 0 for none.
+    ``distill_temperature`` softens the teacher's answers and the student's where they are compared.
     """
 
     name: str = REQUIRED
@@ -165,6 +167,8 @@ class Recipe:
     swa: int = number(0, 10_000, 0)
     sharpness: float = number(0.0, 10.0, 0.0)
     affect: float = number(0.0, 100.0, 0.0)
+    distill: float = number(0.0, 1.0, 0.0)
+    distill_temperature: float = number(0.1, 100.0, 4.0)
 
 
 @dataclass
@@ -206,9 +210,19 @@ class Debug:
 
 @dataclass
 class Combination:
-    """How members are combined: ``mean`` of probabilities, or ``weighted`` with weights fitted on validation."""
+    """How members are combined; what is fitted is fitted on validation.
 
-    method: str = choice(("mean", "weighted"), "weighted")
+    ``mean`` and ``geometric`` means of the probabilities, ``weighted`` mean (``per_class``: weights of their own for
+    every class), logistic ``stacking``, ``greedy`` selection with replacement, majority ``vote``; ``auto``: the most
+    accurate of all on samples it was not fitted on. ``temperature``: each member is calibrated first. ``folds`` and
+    ``seed`` divide validation for fitting on one part and judging on the other.
+    """
+
+    method: str = choice(("auto", "mean", "geometric", "weighted", "stacking", "greedy", "vote"), "auto")
+    per_class: bool = False
+    temperature: bool = False
+    folds: int = number(2, 100, 5)
+    seed: int = number(0, 2**31 - 1, 0)
 
 
 @dataclass

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ferlab.config.nodes import Augment, Backbone, Compute, Dataset, Debug, Phase, Pipeline, Preparation, Recipe
+from ferlab.config.nodes import (
+    Augment,
+    Backbone,
+    Combination,
+    Compute,
+    Dataset,
+    Debug,
+    Phase,
+    Pipeline,
+    Preparation,
+    Recipe,
+)
 from ferlab.models.catalog import CATALOG
 from ferlab.storage.objects import is_remote
 
@@ -193,6 +204,14 @@ def targets_fit(_: Facts, recipe: Recipe, dataset: Dataset, augment: Augment) ->
         yield "recipe.loss", "multi_target has a loss of its own; leave recipe.loss out"
 
 
+def teacher_given(_: Facts, recipe: Recipe, teacher: str | None) -> Iterator[Problem]:
+    """A recipe that distils has a teacher, and a teacher has such a recipe."""
+    if recipe.distill and not teacher:
+        yield "teacher", f"not given, but recipe={recipe.name} learns from one: teacher=RUN, or recipe.distill=0"
+    if teacher and not recipe.distill:
+        yield "teacher", f"recipe={recipe.name} learns from labels alone; use recipe=distill, or set recipe.distill"
+
+
 def weights_made(_: Facts, recipe: Recipe, preparation: Preparation) -> Iterator[Problem]:
     """Class weights in the loss need weights that differ."""
     if recipe.balance == "weights" and preparation.class_weights == "none":
@@ -246,6 +265,18 @@ def pipeline_trains(_: Facts, pipeline: Pipeline, debug: Debug) -> Iterator[Prob
         yield "debug", "a profile looks at one network: use `ferlab train debug=profile`"
 
 
+def runs_named(_: Facts, study: str | None, runs: list[str], ensemble: Combination) -> Iterator[Problem]:
+    """An ensemble is made of runs by id, or of a study."""
+    if not runs and not study:
+        yield "runs", "must be given, or study=NAME for the finished trainings of a study"
+
+
+def combination_fits(_: Facts, ensemble: Combination) -> Iterator[Problem]:
+    """Weights for every class are an option of one method."""
+    if ensemble.per_class and ensemble.method not in ("weighted", "auto"):
+        yield "ensemble.per_class", f"only weighted (and auto) has weights for every class, not {ensemble.method}"
+
+
 RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "debug"), dataset_source),
     (("dataset",), dataset_known),
@@ -253,11 +284,17 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("backbone", "dataset", "preparation"), backbone_fits),
     (("recipe", "backbone"), recipe_fits),
     (("recipe", "dataset", "augment"), targets_fit),
+    (("recipe", "teacher"), teacher_given),
     (("recipe", "preparation"), weights_made),
     (("augment",), augment_fits),
     (("compute",), device_present),
     (("compute",), cluster_named),
     (("pipeline",), members_known),
     (("pipeline", "debug"), pipeline_trains),
+    (("study", "runs", "ensemble"), runs_named),
+    (("ensemble",), combination_fits),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""
+
+MAY_BE_NONE = ("teacher", "study")
+"""Nodes that a rule also needs to know of when they are not given."""

@@ -17,6 +17,9 @@ from ferlab.config.nodes import (
     Recipe,
 )
 
+SPLITS = ("validation", "test")
+"""What can be scored; train is what was learned from."""
+
 
 @dataclass
 class Common:
@@ -37,7 +40,7 @@ class PrepareConfig(Common):
 
 @dataclass
 class TrainConfig(PrepareConfig):
-    """``ferlab train``: ``resume`` is the id of an interrupted run to go on with."""
+    """``ferlab train``: ``resume`` is an interrupted run to go on with, ``teacher`` a finished one to learn from."""
 
     backbone: Backbone = REQUIRED
     recipe: Recipe = REQUIRED
@@ -45,35 +48,65 @@ class TrainConfig(PrepareConfig):
     seed: int = number(0, 2**31 - 1, 0)
     deterministic: bool = False
     resume: str | None = None
+    teacher: str | None = None
 
 
 @dataclass
 class EnsembleConfig:
-    """``ferlab ensemble``: the ids of at least two training runs. Without ``study`` it joins that of the first run."""
+    """``ferlab ensemble``: the ids of at least two runs, or else the finished trainings of ``study``.
+
+    ``top`` takes so many of them: the most accurate on validation, or with ``diverse`` those that add most to the ones
+    taken before. Runs by id join the study of the first where ``study`` is not given.
+    """
 
     study: str | None = None
-    runs: list[str] = REQUIRED
+    runs: list[str] = field(default_factory=list)
     ensemble: Combination = REQUIRED
     compute: Compute = REQUIRED
+    top: int | None = number(2, 10_000, None)
+    diverse: bool = False
 
 
 @dataclass
 class EvaluateConfig:
-    """``ferlab evaluate``: one run, one split. Without ``study`` it joins that of the run."""
+    """``ferlab evaluate``: one run, or a file of another tool's predictions on ``dataset``; one split.
+
+    Without ``study`` a run is evaluated in its own; ``name`` is the tool's, by default the file's.
+    """
 
     study: str | None = None
-    run: str = REQUIRED
-    split: str = choice(("validation", "test"), "test")
+    run: str | None = None
+    split: str = choice(SPLITS, "test")
     evaluation: Evaluation = REQUIRED
     compute: Compute = REQUIRED
+    predictions: str | None = None
+    name: str | None = None
+    dataset: Dataset | None = None
+    preparation: Preparation | None = None
+    debug: Debug | None = None
 
 
 @dataclass
 class CompareConfig(Common):
-    """``ferlab compare``: the runs named, or all of ``study``."""
+    """``ferlab compare``: the runs named, or all of ``study``, tested against ``baseline`` (None: the best)."""
 
     runs: list[str] = field(default_factory=list)
+    split: str = choice(SPLITS, "validation")
+    baseline: str | None = None
     evaluation: Intervals = REQUIRED
+
+
+@dataclass
+class RegisterConfig:
+    """``ferlab register``: a run's model as a new version of ``model``; ``metric`` decides about the champion."""
+
+    study: str | None = None
+    run: str = REQUIRED
+    model: str = REQUIRED
+    metric: str = choice(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"), "accuracy")
+    margin: float = number(0.0, 1.0, 0.01)
+    evaluation: Intervals = REQUIRED
+    compute: Compute = REQUIRED
 
 
 @dataclass

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ferlab.config.fields import REQUIRED
-from ferlab.config.rules import RULES, Facts
+from ferlab.config.rules import MAY_BE_NONE, RULES, Facts
 from ferlab.errors import UserError, first_line
 
 Config = TypeVar("Config")
@@ -33,8 +33,8 @@ def validate(cfg: DictConfig, schema: type[Config], facts: Facts) -> Config:
     config = _build(schema, plain, "", problems)
     for nodes, rule in RULES:
         broken = any(key.split(".")[0] in nodes for key in problems)
-        if not broken and all(hasattr(config, node) for node in nodes):
-            arguments = [getattr(config, node) for node in nodes]
+        arguments = [getattr(config, node, None) for node in nodes]
+        if not broken and all(a is not None or node in MAY_BE_NONE for node, a in zip(nodes, arguments, strict=True)):
             problems |= dict(rule(facts, *arguments))
     if len(problems) == 1:
         ((key, text),) = problems.items()

@@ -68,7 +68,8 @@ def features_of(
             kept = np.load(folder / FEATURES, mmap_mode="r"), answers.known
         rows, known = kept
     versioned = [rows[first : first + count] for first in range(0, versions * count, count)]
-    return Features(MemoryBatches(versioned, known, data.manifest, data.train.spec), rows[versions * count :])
+    batches = MemoryBatches(versioned, known, data.manifest, data.train.spec, data.train.taught)
+    return Features(batches, rows[versions * count :])
 
 
 class _Answers:

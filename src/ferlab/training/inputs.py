@@ -87,10 +87,20 @@ class BatchSpec:
 
 
 class MemoryBatches:
-    """Batches of arrays in memory; ``copies`` are equally long arrays of inputs, epoch e takes number e modulo k."""
+    """Batches of arrays in memory; ``copies`` are equally long arrays of inputs, epoch e takes number e modulo k.
 
-    def __init__(self, copies: Sequence[np.ndarray], known: Annotations, manifest: Manifest, spec: BatchSpec) -> None:
-        self.copies, self.known = copies, known
+    ``taught`` float32 (count, classes): what a teacher answers to each sample, None without one.
+    """
+
+    def __init__(
+        self,
+        copies: Sequence[np.ndarray],
+        known: Annotations,
+        manifest: Manifest,
+        spec: BatchSpec,
+        taught: np.ndarray | None = None,
+    ) -> None:
+        self.copies, self.known, self.taught = copies, known, taught
         self.manifest, self.spec, self.targets = manifest, spec, spec.targets(manifest)
         self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(known)], manifest, spec))
 
@@ -103,7 +113,8 @@ class MemoryBatches:
         def make(step: int) -> Batch:
             rows = order[step * self.spec.batch_size + first :][: self.spec.own_size]
             rng = self.spec.rng(CHANGES, number, step, self.spec.process)
-            return self.targets.batch(inputs[rows], self.known[rows], change, rng)
+            taught = None if self.taught is None else self.taught[rows]
+            return self.targets.batch(inputs[rows], self.known[rows], change, rng, taught)
 
         window = self.spec.window(self.spec.own_size * inputs[0].nbytes)
         return in_order(make, ((step,) for step in range(self.steps_per_epoch)), *window)
@@ -123,6 +134,10 @@ class MemoryBatches:
             rows = slice(first, first + BLOCK_SIZE)
             yield self.copies[0][rows], self.known[rows]
 
+    def with_teacher(self, taught: np.ndarray) -> "MemoryBatches":
+        """The same with what a teacher answers to each sample, in the order of ``blocks``."""
+        return MemoryBatches(self.copies, self.known, self.manifest, self.spec, taught)
+
     def _order(self, rng: np.random.Generator) -> np.ndarray:
         """Row numbers of an epoch, at least as many as its batches take."""
         labels = self.known.labels
@@ -133,11 +148,19 @@ class MemoryBatches:
         return np.resize(rng.permutation(rows), max(len(rows), self.steps_per_epoch * self.spec.batch_size))
 
 
-class ShardBatches:
-    """Batches streamed from a prepared dataset's shards; each process reads shards of its own."""
+Record = tuple[int, bytes]
+"""Number of a sample among those of its process, in the order of ``blocks``, and what is stored of it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec) -> None:
+
+class ShardBatches:
+    """Batches streamed from a prepared dataset's shards; each process reads shards of its own.
+
+    ``taught`` as for ``MemoryBatches``, of the samples of this process.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, spec: BatchSpec, taught: np.ndarray | None = None) -> None:
         self.folder, self.manifest, self.spec, self.targets = folder, manifest, spec, spec.targets(manifest)
+        self.taught = taught
         shards = manifest.split_shards(TRAIN)
         held = [sum(s.samples for s in shards[part :: spec.processes]) for part in range(spec.processes)]
         self.own = shards[spec.process :: spec.processes]
@@ -146,11 +169,13 @@ class ShardBatches:
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
         """The ``steps_per_epoch`` batches of an epoch."""
 
-        def make(step: int, payloads: list[bytes]) -> Batch:
+        def make(step: int, records: list[Record]) -> Batch:
             rng = self.spec.rng(CHANGES, number, step, self.spec.process)
-            return self.targets.batch(*decoded(payloads, self.folder, self.manifest), change, rng)
+            taught = None if self.taught is None else self.taught[[place for place, _ in records]]
+            images, known = decoded([payload for _, payload in records], self.folder, self.manifest)
+            return self.targets.batch(images, known, change, rng, taught)
 
-        groups = islice(grouped(self._payloads(number), self.spec.own_size), self.steps_per_epoch)
+        groups = islice(grouped(self._records(number), self.spec.own_size), self.steps_per_epoch)
         window = self.spec.window(self.spec.own_size * image_bytes(self.manifest))
         return in_order(make, enumerate(taken_ahead(groups, READ_AHEAD)), *window)
 
@@ -169,16 +194,21 @@ class ShardBatches:
         window = self.spec.window(BLOCK_SIZE * image_bytes(self.manifest))
         return blocks_of(self.folder, self.manifest, self.own, *window)
 
-    def _payloads(self, epoch: int) -> Iterator[bytes]:
-        """Serialised records without end; balanced sampling may fall a little short of an epoch and starts over."""
+    def with_teacher(self, taught: np.ndarray) -> "ShardBatches":
+        """The same with what a teacher answers to each sample of this process, in the order of ``blocks``."""
+        return ShardBatches(self.folder, self.manifest, self.spec, taught)
+
+    def _records(self, epoch: int) -> Iterator[Record]:
+        """Records without end; balanced sampling may fall a little short of an epoch and starts over."""
         rng = self.spec.rng(ORDER, epoch, self.spec.process)
+        firsts = np.cumsum([0, *(shard.samples for shard in self.own)]).tolist()
         while True:
-            shards = [self.own[place] for place in rng.permutation(len(self.own))]
-            sources = (read_payloads(self.folder / shard.name, shard) for shard in shards)
+            shards = [(firsts[place], self.own[place]) for place in rng.permutation(len(self.own))]
+            sources = (enumerate(read_payloads(self.folder / shard.name, shard), first) for first, shard in shards)
             records = interleaved(sources, OPEN_SHARDS, BLOCK)
             yield from shuffled(self._shown(records, rng), self._buffer(), rng)
 
-    def _shown(self, records: Iterator[bytes], rng: np.random.Generator) -> Iterator[bytes]:
+    def _shown(self, records: Iterator[Record], rng: np.random.Generator) -> Iterator[Record]:
         """Each record as often as an epoch shows it."""
         if self.spec.balance != "sampling":
             yield from records
@@ -186,7 +216,7 @@ class ShardBatches:
         counts = self.manifest.counts[TRAIN]
         shows = wanted_shows([counts[name] for name in self.manifest.classes])
         for record in records:
-            label = np.array([stored_label(record, self.folder)])
+            label = np.array([stored_label(record[1], self.folder)])
             yield from [record] * int(repeated(label, shows, rng)[0])
 
     def _buffer(self) -> int:
@@ -227,6 +257,10 @@ class TrainingData:
     manifest: Manifest
     train: MemoryBatches | ShardBatches
     validation: Validation
+
+    def with_teacher(self, taught: np.ndarray) -> "TrainingData":
+        """The same; ``taught`` float32 (n, classes): what a teacher answers to the training samples of ``blocks``."""
+        return TrainingData(self.manifest, self.train.with_teacher(taught), self.validation)
 
 
 def training_data(folder: Path, manifest: Manifest, spec: BatchSpec) -> TrainingData:

@@ -4,10 +4,31 @@ from collections.abc import Callable
 from typing import Any
 
 from ferlab.config.nodes import Recipe
+from ferlab.models.catalog import AFFECT, PROBABILITIES
+from ferlab.training.targets import TEACHER
 
 IMPOSSIBLE = -1e9
 FINITE = "finite"
 """Name of the metric that ``finite_share`` computes."""
+
+
+def losses_of(targets: str, recipe: Recipe) -> tuple[Any, dict[str, float] | None]:
+    """Keras's ``loss`` and ``loss_weights``: of the classes alone, or by output where more is learned.
+
+    A teacher's share of the loss is ``distill`` times the cross-entropy of both sides softened by the temperature,
+    times its square, so that its gradients stay as large as the labels' (Hinton et al. 2015, arXiv:1503.02531).
+    """
+    import keras
+
+    labels = loss_of(targets, recipe)
+    losses: dict[str, Any] = {PROBABILITIES: labels}
+    weights = {PROBABILITIES: 1.0 - recipe.distill}
+    if recipe.affect:
+        losses[AFFECT], weights[AFFECT] = affect_error, recipe.affect
+    if recipe.distill:
+        losses[TEACHER] = keras.losses.CategoricalCrossentropy(from_logits=True)
+        weights[TEACHER] = recipe.distill * recipe.distill_temperature**2
+    return (losses, weights) if len(losses) > 1 else (labels, None)
 
 
 def loss_of(targets: str, recipe: Recipe) -> Callable[[Any, Any], Any]:

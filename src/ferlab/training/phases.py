@@ -12,10 +12,11 @@ from ferlab.models.blocks import check_block, head_model, logits_model, multipli
 from ferlab.models.catalog import AFFECT, PROBABILITIES
 from ferlab.storage.files import remove_folder
 from ferlab.training.augmentation import Change, changer, weakened
+from ferlab.training.distillation import student
 from ferlab.training.distribution import steps_at_once
 from ferlab.training.features import OnFeatures, features_of
 from ferlab.training.inputs import MemoryBatches, ShardBatches, TrainingData
-from ferlab.training.losses import affect_error, finite_share, loss_of
+from ferlab.training.losses import finite_share, losses_of
 from ferlab.training.optimization import optimizer
 from ferlab.training.order import answerable
 from ferlab.training.sharpness import sharpness_aware
@@ -99,6 +100,8 @@ def stage_of(
         remove_folder(workspace)
         stage = Stage(model, model, data.train, changer(augment), data.validation.batches)
     trainee = logits_model(model, on_features=cached)
+    if spec.recipe.distill:
+        trainee = student(trainee, spec.recipe.distill_temperature)
     if spec.recipe.sharpness:
         trainee = sharpness_aware(trainee, spec.recipe.sharpness)
     stage = replace(stage, trainee=trainee)
@@ -107,16 +110,16 @@ def stage_of(
 
 
 def _compile(stage: Stage, spec: FitSpec, phase: Phase, data: TrainingData) -> None:
-    loss: Any = loss_of(data.manifest.targets, spec.recipe)
+    loss, loss_weights = losses_of(data.manifest.targets, spec.recipe)
     metrics: Any = ["accuracy", finite_share]
-    if spec.recipe.affect:
-        loss, metrics = {PROBABILITIES: loss, AFFECT: affect_error}, {PROBABILITIES: metrics, AFFECT: [finite_share]}
+    if loss_weights:
+        metrics = {PROBABILITIES: metrics} | ({AFFECT: [finite_share]} if spec.recipe.affect else {})
     # learning takes about three times what answering takes
     work = 3 * stage.batches.spec.own_size * multiplications(stage.network)
     stage.trainee.compile(
         optimizer=optimizer(phase, spec.epochs(phase) * stage.batches.steps_per_epoch, spec.recipe.ema),
         loss=loss,
-        loss_weights={PROBABILITIES: 1.0, AFFECT: spec.recipe.affect} if spec.recipe.affect else None,
+        loss_weights=loss_weights,
         metrics=metrics,
         steps_per_execution=steps_at_once(answerable(stage.batches.steps_per_execution, work)),
         jit_compile=uses_xla(),

@@ -1,4 +1,4 @@
-"""What a batch is trained towards: labels or votes, valence and arousal, and how much each sample counts."""
+"""What a batch is trained towards: labels or votes, affect, a teacher's answers, and how much each sample counts."""
 
 from typing import Any
 
@@ -12,8 +12,11 @@ from ferlab.training.augmentation import Change
 ACCEPTED = 0.3
 """Share of the votes from which a class is a valid answer of ``multi_target`` (Barsoum et al. 2016)."""
 
+TEACHER = "teacher"
+"""Output of a student that is held to its teacher's answers, and their name among the targets."""
+
 Batch = tuple[Any, ...]
-"""Inputs, targets float32 (n, classes) (with affect a dict of both) and, when asked for, a weight of each sample."""
+"""Inputs, targets float32 (n, classes) (a dict of all where there are several) and, if asked for, samples' weights."""
 
 
 class Targets:
@@ -40,18 +43,28 @@ class Targets:
             return self.identity[np.minimum(drawn, len(self.identity) - 1)]
         return np.maximum((shares >= ACCEPTED).astype(np.float32), self.identity[known.labels])
 
-    def batch(self, inputs: np.ndarray, known: Annotations, change: Change | None, rng: np.random.Generator) -> Batch:
-        """One batch, changed by ``change`` where it is given: affect and weights mix as the classes do."""
-        columns = [self.of(known, rng)]
+    def batch(
+        self,
+        inputs: np.ndarray,
+        known: Annotations,
+        change: Change | None,
+        rng: np.random.Generator,
+        taught: np.ndarray | None = None,
+    ) -> Batch:
+        """One batch, changed by ``change`` where it is given: all that belongs to a sample mixes as its classes do.
+
+        ``taught`` float32 (n, classes): what the teacher answers.
+        """
+        columns = {PROBABILITIES: self.of(known, rng)}
         if self.affect:
-            columns.append(known.affect)
-        if self.weights is not None:
-            columns.append(self.weights[known.labels][:, None])
-        told = np.concatenate(columns, axis=1)
+            columns[AFFECT] = known.affect
+        if taught is not None:
+            columns[TEACHER] = taught
+        ends = np.cumsum([column.shape[1] for column in columns.values()])
+        weights = [] if self.weights is None else [self.weights[known.labels][:, None]]
+        told = np.concatenate([*columns.values(), *weights], axis=1)
         if change is not None:
             inputs, told = change(inputs, told, rng)
-        classes = len(self.identity)
-        targets: Any = told[:, :classes]
-        if self.affect:
-            targets = {PROBABILITIES: targets, AFFECT: told[:, classes : classes + 2]}
+        mixed = dict(zip(columns, np.split(told, ends, axis=1)[:-1], strict=True))
+        targets = mixed if len(mixed) > 1 else mixed[PROBABILITIES]
         return (inputs, targets) if self.weights is None else (inputs, targets, told[:, -1])
