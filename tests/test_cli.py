@@ -149,6 +149,10 @@ WRONG = {
     "frozen base from scratch": (("train", "recipe=two_phase"), "two_phase", "recipe=scratch_sgd"),
     "json without a path": (("train", "--json"), "--json", "path"),
     "ensemble without runs": (("ensemble",), "runs", "must be given"),
+    "evaluate without a subject": (("evaluate",), "run=ID", "predictions=FILE"),
+    "evaluate with two subjects": (("evaluate", "run=a", "predictions=b.csv"), "run=ID", "one of them"),
+    "predictions of nothing": (("evaluate", "predictions=b.csv"), "predictions=FILE", "dataset=fer2013"),
+    "a file that is not there": (("evaluate", "predictions=b.csv", "dataset=synthetic"), "b.csv", "no such file"),
     "pipeline without members": (("pipeline",), "pipeline.members", "must be given"),
     "broken grammar": (("train", "dataset.synthesize={"), "dataset.synthesize", ""),
 }

@@ -20,8 +20,9 @@ COMMANDS = {
     "prepare": "raw images to TFRecord shards and a manifest (at once when already there)",
     "train": "one network; prepares if needed; -m sweeps; resume=RUN goes on",
     "ensemble": "combine trained runs: runs=[ID,ID,...]",
-    "evaluate": "score a run on the test split and write the report: run=ID",
-    "compare": "runs side by side: runs=[ID,ID,...] or study=NAME",
+    "evaluate": "score a run, or another tool's file, on the test split: run=ID or predictions=FILE",
+    "compare": "runs side by side with tests: runs=[ID,ID,...] or study=NAME",
+    "register": "a run's model into MLflow's registry with its card: run=ID model=NAME",
     "pipeline": "all of it in one go: experiments=quickstart",
     "ui": "MLflow's UI on the right store",
 }

@@ -25,9 +25,21 @@ EXAMPLES = {
         "ferlab train backbone=mobilenetv2 backbone.weights=FILE.weights.h5",
         "ferlab train resume=RUN",
     ),
-    "ensemble": ("ferlab ensemble runs=[ID,ID]", "ferlab ensemble runs=[ID,ID,ID] ensemble.method=mean"),
-    "evaluate": ("ferlab evaluate run=ID", "ferlab evaluate run=ID split=validation --json scores.json"),
-    "compare": ("ferlab compare study=ferlab", "ferlab compare runs=[ID,ID]"),
+    "ensemble": ("ferlab ensemble runs=[ID,ID]", "ferlab ensemble study=NAME top=5 diverse=true"),
+    "evaluate": (
+        "ferlab evaluate run=ID",
+        "ferlab evaluate run=ID split=validation --json scores.json",
+        "ferlab evaluate predictions=FILE.csv name=TOOL dataset=fer2013 dataset.root=DIR dataset.protocol=carved",
+    ),
+    "compare": (
+        "ferlab compare study=ferlab",
+        "ferlab compare study=ferlab split=test baseline=ID",
+        "ferlab compare runs=[ID,ID] --json comparison.json",
+    ),
+    "register": (
+        "ferlab register run=ID model=fer-edge",
+        "ferlab register run=ID model=fer-edge metric=macro_f1 margin=0",
+    ),
     "pipeline": (
         "ferlab pipeline experiments=quickstart",
         "ferlab pipeline experiments=fer2013_quick dataset.root=DIR dataset.protocol=carved",

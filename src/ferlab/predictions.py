@@ -1,7 +1,7 @@
 """The predictions contract: class probabilities of one model on one split, as Parquet that explains itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from ferlab.errors import UserError
 from ferlab.storage.files import atomic_path
 
 SUM_TOLERANCE = 1e-3
+HARD = "ferlab.hard"
 METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")
 
 
@@ -19,7 +20,9 @@ METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")
 class Predictions:
     """Probabilities (n, len(classes)) of the samples ``ids`` with true ``labels`` (n,), indices into ``classes``.
 
-    ``twins`` bool (n,): the sample's pixels also stand in train; None where that is not known.
+    ``twins`` bool (n,): the sample's pixels also stand in train; None where that is not known. ``votes`` int
+    (n, classes): the annotators' votes, None where there are none. ``hard``: only a class was predicted, probabilities
+    are 0 and 1 in its place.
     """
 
     ids: tuple[str, ...]
@@ -32,12 +35,16 @@ class Predictions:
     dataset_digest: str
     run_id: str
     twins: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    hard: bool = False
 
     def __post_init__(self) -> None:
         where = f"predictions of run {self.run_id} on {self.split}"
         problem = _problem(self.ids, self.labels, self.probabilities, self.classes)
         if not problem and self.twins is not None and self.twins.shape != (len(self.ids),):
             problem = f"shapes disagree: {len(self.ids)} ids, twins {self.twins.shape}"
+        if not problem and self.votes is not None and self.votes.shape != self.probabilities.shape:
+            problem = f"shapes disagree: probabilities {self.probabilities.shape}, votes {self.votes.shape}"
         if problem:
             message = f"{where}: {problem}."
             raise UserError(message)
@@ -59,17 +66,17 @@ class Predictions:
         return self if self.twins is None else self._take(np.flatnonzero(~self.twins))
 
     def _take(self, rows: np.ndarray) -> "Predictions":
-        return Predictions(
+        return replace(
+            self,
             ids=tuple(self.ids[i] for i in rows),
             labels=self.labels[rows],
             probabilities=self.probabilities[rows],
-            classes=self.classes,
             twins=None if self.twins is None else self.twins[rows],
-            **{key: getattr(self, key) for key in METADATA},
+            votes=None if self.votes is None else self.votes[rows],
         )
 
     def save(self, path: Path) -> None:
-        """Write Parquet: id, label, ``twin`` where known, a column ``p_<class>`` per class; the rest as metadata."""
+        """Write Parquet: id, label, ``p_<class>`` of every class, ``twin`` and ``v_<class>`` where known; metadata."""
         columns: dict[str, pa.Array] = {
             "id": pa.array(self.ids),
             "label": pa.array([self.classes[i] for i in self.labels]),
@@ -78,7 +85,11 @@ class Predictions:
             columns["twin"] = pa.array(self.twins)
         for index, name in enumerate(self.classes):
             columns[f"p_{name}"] = pa.array(self.probabilities[:, index].astype(np.float32))
+            if self.votes is not None:
+                columns[f"v_{name}"] = pa.array(self.votes[:, index].astype(np.int16))
         metadata = {f"ferlab.{key}": str(getattr(self, key)) for key in METADATA}
+        if self.hard:
+            metadata[HARD] = "true"
         table = pa.table(columns).replace_schema_metadata(metadata)
         with atomic_path(path) as partial:
             pq.write_table(table, partial, compression="zstd")
@@ -103,10 +114,16 @@ class Predictions:
             probabilities = np.column_stack(columns).astype(np.float64)
             known = "twin" in table.column_names and not table["twin"].null_count
             twins = table["twin"].to_numpy().astype(bool) if known else None
+            voted = all(f"v_{name}" in table.column_names for name in classes)
+            votes = np.column_stack([table[f"v_{name}"].to_numpy() for name in classes]) if voted else None
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             message = f"{path}: not a predictions file of ferlab ({type(error).__name__}: {error})."
             raise UserError(message) from error
-        return cls(ids=ids, labels=labels, probabilities=probabilities, classes=classes, twins=twins, **metadata)
+        hard = stored.get(HARD.encode()) == b"true"
+        return cls(
+            ids=ids, labels=labels, probabilities=probabilities, classes=classes, twins=twins, votes=votes, hard=hard,
+            **metadata,
+        )  # fmt: skip
 
 
 def _problem(ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> str:

@@ -1,21 +1,21 @@
-"""``ferlab compare``: recorded runs side by side, in one block per protocol and dataset."""
+"""``ferlab compare``: recorded runs side by side, tested against a baseline, in one block per protocol and dataset."""
 
-import csv
-import io
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
+from ferlab.commands.contestants import EXTERNAL, contestant
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.terminal import percent
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
-from ferlab.evaluation.figures import ranking_figure
-from ferlab.evaluation.metrics import Scores, score
-from ferlab.predictions import Predictions
+from ferlab.evaluation.comparison import Block, Ranked, compare, reasons
+from ferlab.evaluation.comparison_report import csv_of, document_of, tables_of
+from ferlab.evaluation.document import render
+from ferlab.evaluation.table_formats import as_latex, as_markdown
 from ferlab.tracking.records import RunRecord, find_run, runs_of_study
+from ferlab.tracking.run import Run
 
-COLUMNS = ("run", "id", "accuracy", "macro F1", "test accuracy", "test opened", "parameters", "minutes")
+COMPARED = ("train", "ensemble", EXTERNAL)
+HTML, CSV, MARKDOWN, LATEX = (f"comparison.{ending}" for ending in ("html", "csv", "md", "tex"))
 
 
 def main() -> list[Outcome]:
@@ -24,68 +24,74 @@ def main() -> list[Outcome]:
 
 
 def run(config: CompareConfig, context: Context) -> dict[str, Any]:
-    """Compare runs on validation; the result has one row per run with its block, id and metrics."""
+    """Compare runs on one split; the result has one row per run with its block, metrics and test against the baseline.
+
+    Raises:
+        UserError: nothing to compare, a run without predictions of the split, a baseline that is not among the runs.
+
+    """
     _ = context.store
-    records = [find_run(reference) for reference in config.runs] or runs_of_study(config.study, ("train", "ensemble"))
-    if not records:
-        message = f"study={config.study}: no finished training or ensemble there to compare."
+    records = _records(config)
+    baseline = find_run(config.baseline).id if config.baseline else None
+    if baseline and baseline not in [record.id for record in records]:
+        message = f"baseline={config.baseline}: is not among the {len(records)} runs that are compared."
         raise UserError(message)
-    blocks: dict[tuple[str, str], list[tuple[RunRecord, Scores]]] = defaultdict(list)
-    for record in records:
-        predictions = Predictions.load(record.artifact(PREDICTIONS))
-        key = (predictions.protocol, predictions.dataset_digest)
-        blocks[key].append((record, score(predictions, config.evaluation.resamples, config.evaluation.seed)))
-    rows: list[dict[str, Any]] = []
+    runs = [contestant(record, config.split) for record in records]
+    blocks = compare(runs, baseline, config.evaluation.resamples, config.evaluation.seed)
     with context.store.run("compare", config.study, f"compare-{len(records)}") as tracked:
-        tracked.log_config({"runs": [record.id for record in records], "study": config.study})
+        tracked.log_config(
+            {"runs": [record.id for record in records], "study": config.study, "split": config.split,
+             "baseline": baseline, "evaluation": vars(config.evaluation)}
+        )  # fmt: skip
         tracked.link("compared", [record.id for record in records])
-        for number, ((protocol, digest), block) in enumerate(blocks.items(), start=1):
-            block.sort(key=lambda pair: pair[1].estimates["accuracy"].value, reverse=True)
-            title = f"{protocol}, dataset {digest[:8]}, validation"
-            context.terminal.table(title, COLUMNS, [_cells(*pair) for pair in block])
-            ranking = [(f"{record.name} {record.id[:6]}", scores.estimates["accuracy"]) for record, scores in block]
-            tracked.log_figure(ranking_figure(ranking, "accuracy on validation", title), f"figures/block_{number}.png")
-            rows += [
-                {"protocol": protocol, "dataset_digest": digest, "run_id": record.id, "name": record.name,
-                 "metrics": scores.as_json()}
-                for record, scores in block
-            ]  # fmt: skip
-        tracked.log_text(_csv(rows), "comparison.csv")
-    if len(blocks) > 1:
-        context.terminal.say(
-            "Runs under different protocols or data stand in separate tables: their numbers cannot be ranked."
-        )
-    return {"run_id": tracked.id, "runs": rows}
+        _log(tracked, blocks, f"{config.study}: {len(records)} runs on {config.split}")
+        report = find_run(tracked.id).artifact(HTML)
+    for block in blocks:
+        for table in tables_of(block):
+            context.terminal.table(table.caption, table.columns, table.rows, table.text_columns)
+    for reason in reasons(blocks):
+        context.terminal.say(reason)
+    context.terminal.say(f"report: {report}   (beside it {CSV}, {MARKDOWN}, {LATEX})")
+    return {
+        "run_id": tracked.id,
+        "report": str(report),
+        "runs": [_row(block, row) for block in blocks for row in block.rows],
+    }
 
 
-def _cells(record: RunRecord, scores: Scores) -> list[str]:
-    test = record.metrics.get("test_accuracy")
-    return [
-        record.name,
-        record.id[:8],
-        percent(scores.estimates["accuracy"]),
-        f"{100 * scores.estimates['macro_f1'].value:.1f}",
-        "-" if test is None else f"{100 * test:.1f}",
-        record.tags.get("ferlab.test_openings", "0"),
-        f"{record.metrics.get('parameters', 0):,.0f}",
-        f"{record.minutes:.1f}",
-    ]
+def _records(config: CompareConfig) -> list[RunRecord]:
+    if config.runs:
+        return [find_run(reference) for reference in config.runs]
+    found = runs_of_study(config.study, COMPARED)
+    if not found:
+        message = f"study={config.study}: no finished training, ensemble or scored file there to compare."
+        raise UserError(message)
+    return found
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    measures = list(rows[0]["metrics"])
-    writer.writerow(
-        [
-            "protocol",
-            "dataset_digest",
-            "run_id",
-            "name",
-            *(f"{m}{e}" for m in measures for e in ("", "_low", "_high")),
-        ]
-    )
-    for row in rows:
-        numbers = [row["metrics"][m][end] for m in measures for end in ("value", "low", "high")]
-        writer.writerow([row["protocol"], row["dataset_digest"], row["run_id"], row["name"], *numbers])
-    return text.getvalue()
+def _log(run: Run, blocks: Sequence[Block], title: str) -> None:
+    document = document_of(blocks, title)
+    tables = [table for block in blocks for table in tables_of(block)]
+    run.log_text(render(document), HTML)
+    run.log_text(csv_of(blocks), CSV)
+    run.log_text("\n".join(map(as_markdown, tables)), MARKDOWN)
+    run.log_text("\n".join(map(as_latex, tables)), LATEX)
+    for number, picture in enumerate(document.pictures, start=1):
+        run.log_figure(picture.figure, f"figures/{number:02d}_{picture.title.lower().replace(' ', '_')}.png")
+
+
+def _row(block: Block, row: Ranked) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "protocol": block.protocol,
+        "dataset_digest": block.digest,
+        "split": block.split,
+        "run_id": row.run.id,
+        "name": row.run.name,
+        "metrics": row.scores.as_json(),
+        "costs": vars(row.run.costs),
+    }
+    if row.against is not None:
+        found["baseline"] = block.baseline.run.id
+        found["differences"] = {name: vars(item) for name, item in row.against.differences.items()}
+        found["mcnemar"] = {**vars(row.against.mcnemar), "p_holm": row.against.adjusted}
+    return found

@@ -1,48 +1,47 @@
 """``ferlab evaluate``: the only command that opens the test split; it writes down how often."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ferlab.commands.backend import set_up_backend
+from ferlab.commands.contestants import EXTERNAL, OPENINGS, costs_of
+from ferlab.commands.evaluation_record import REPORT, data_facts, log_evaluation, run_facts, say_findings
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.prepared_data import find_prepared
-from ferlab.commands.terminal import percent
+from ferlab.commands.mistakes import mistakes_picture
+from ferlab.commands.prepared_data import ensure_prepared, find_prepared, on_this_machine
+from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.nodes import Evaluation
-from ferlab.config.schema import EvaluateConfig
+from ferlab.config.schema import EvaluateConfig, PrepareConfig
 from ferlab.errors import UserError
-from ferlab.evaluation.figures import confusion_figure, per_class_figure, ranking_figure
-from ferlab.evaluation.metrics import HEADLINE, Scores, score
-from ferlab.evaluation.report import TITLES, AugmentedScores, Report, ReportedRun, render
-from ferlab.manifest import Manifest
+from ferlab.evaluation.comparison import Contestant, Costs
+from ferlab.evaluation.findings import Augmented, Findings, find
+from ferlab.evaluation.foreign import in_order, read_foreign
+from ferlab.evaluation.metrics import HEADLINE
 from ferlab.predictions import Predictions
-from ferlab.samples import TEST
-from ferlab.scoring.predict import predict_split_with_views
+from ferlab.samples import TEST, VALIDATION
+from ferlab.scoring.predict import answered, predict_split_with_views, samples_without_pixels
 from ferlab.scoring.views import PLAIN, View, views_of
 from ferlab.sealed import Opening
 from ferlab.storage.files import exclusive
-from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run
+from ferlab.tracking.records import RunRecord, add_metrics, add_tag, find_run, runs_with_tag
 from ferlab.tracking.run import Run
 
-OPENINGS = "ferlab.test_openings"
-REPORT = "report.html"
-TWINS = "pixels also trained on"
+STUDY = "ferlab"
+TOOL = "ferlab.tool"
+"""On the run of another tool's predictions: that tool's name."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished evaluation: its run, the run evaluated with its scores, the report.
-
-    Beside the scores, where there are any: those of the twin-free subset, those with test-time augmentation.
-    """
+    """A finished evaluation: its run, what was evaluated with its predictions, what was found, the report."""
 
     run_id: str
-    subject: ReportedRun
+    subject: Contestant
+    findings: Findings
     report: Path
-    without_twins: Scores | None
-    augmented: AugmentedScores | None = None
 
 
 def main() -> list[Outcome]:
@@ -51,45 +50,28 @@ def main() -> list[Outcome]:
 
 
 def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
-    """Evaluate one run; the result has run_id (of the evaluation), metrics and the report's path."""
+    """Evaluate a run or a file; the result has run_id (of the evaluation), metrics and the report's path.
+
+    Raises:
+        UserError: neither or both are given, or a file without the dataset that it answers.
+
+    """
+    if (config.run is None) == (config.predictions is None):
+        message = "evaluate needs run=ID (a recorded run) or predictions=FILE (of another tool), one of them."
+        raise UserError(message)
     _ = context.store
-    done = evaluate(config, context)
-    estimates = done.subject.scores.estimates
-    context.terminal.table(
-        f"{done.subject.name} on {config.split}, n = {done.subject.scores.n:,}",
-        ["measure", "value [95 % interval]"],
-        [[TITLES[name], percent(estimates[name])] for name in HEADLINE],
-    )
-    result = {"run_id": done.run_id, "metrics": done.subject.scores.as_json(), "report": str(done.report)}
+    done = evaluate(config, context) if config.run else evaluate_file(config, context)
+    found = say_findings(done.subject.name, done.findings, context)
     context.terminal.say(f"report: {done.report}")
-    return result | say_augmented(done, context) | say_twin_free(done, context)
-
-
-def say_augmented(done: Evaluated, context: Context) -> dict[str, Any]:
-    """Say the accuracy with test-time augmentation and return it under ``tta``; nothing when there was none."""
-    if done.augmented is None:
-        return {}
-    name, n_views, scores = done.augmented.name, done.augmented.n_views, done.augmented.scores
-    accuracy = percent(scores.estimates["accuracy"])
-    context.terminal.say(f"with test-time augmentation ({name}, {n_views} views): {accuracy}, n = {scores.n:,}")
-    return {"tta": {"name": name, "n_views": n_views, "metrics": scores.as_json()}}
-
-
-def say_twin_free(done: Evaluated, context: Context) -> dict[str, Any]:
-    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins."""
-    if done.without_twins is None:
-        return {}
-    accuracy, n = percent(done.without_twins.estimates["accuracy"]), done.without_twins.n
-    context.terminal.say(f"without images whose pixels were also trained on: {accuracy}, n = {n:,}")
-    return {"twin_free": {"n": n, "metrics": done.without_twins.as_json()}}
+    return {"run_id": done.run_id, "report": str(done.report)} | found
 
 
 def evaluate(
-    config: EvaluateConfig, context: Context, parent: Run | None = None, others: Sequence[ReportedRun] = ()
+    config: EvaluateConfig, context: Context, parent: Run | None = None, others: Sequence[Evaluated] = ()
 ) -> Evaluated:
-    """Score a recorded model on a split and write the report; ``others`` stand beside it in the ranking."""
+    """Score a recorded model on a split and write the report; ``others`` are compared with it on the same images."""
     split, settings = config.split, config.evaluation
-    record = find_run(config.run)
+    record = find_run(str(config.run))
     if record.stage not in ("train", "ensemble"):
         stage = record.stage or "not one of ferlab"
         message = f"run {record.id} ({record.name}) is {stage}: it holds no model to evaluate."
@@ -101,108 +83,74 @@ def evaluate(
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
         run.log_dataset(manifest, folder, "evaluate")
-        opening = _open_test(record.id, context.home) if split == TEST else None
-        openings = opening.count if opening else int(record.tags.get(OPENINGS, "0"))
+        opening = _open_test(record.id, int(record.tags.get(OPENINGS, "0")), context.home) if split == TEST else None
         views = _views(settings, manifest.size_px)
         predictions, seen_often = predict_split_with_views(model, folder, manifest, split, record.id, views, opening)
-        scores = score(predictions, settings.resamples, settings.seed)
-        without_twins = _score_twin_free(predictions, settings)
-        augmented = _augmented(seen_often, settings, len(views))
-        run.log_saved(predictions.save, f"{split}.parquet", "predictions")
-        run.log_metrics(scores.flat(split))
-        if without_twins:
-            run.log_metrics(without_twins.flat(f"{split}_twin_free"))
-        if augmented:
-            run.log_saved(partial(_save_augmented, seen_often, augmented.name), f"{split}_tta.parquet", "predictions")
-            run.log_metrics(augmented.scores.flat(f"{split}_tta"))
-        add_metrics(record.id, {f"{split}_{name}": scores.estimates[name].value for name in HEADLINE})
-        subject = ReportedRun(record.name, record.id, scores)
-        facts = _facts(record, manifest, split, openings) | _twin_facts(predictions, without_twins)
-        _log_report(run, _report(subject, others, split, facts, augmented))
-    return Evaluated(run.id, subject, find_run(run.id).artifact(REPORT), without_twins, augmented)
+        augmented = None if settings.tta == "none" else Augmented(settings.tta, len(views), seen_often)
+        findings = find(predictions, settings.resamples, settings.seed, _validation(record, split), augmented)
+        mistakes = mistakes_picture(folder, manifest, predictions, model, record.name, opening)
+        costs = costs_of(record)
+        costs = replace(costs, openings=opening.count) if opening else costs
+        subject = Contestant(record.id, record.name, record.id, predictions, costs)
+        facts = run_facts(record, predictions, manifest, costs.openings or 0)
+        log_evaluation(run, subject, findings, [other.subject for other in others], facts, mistakes)
+        add_metrics(record.id, {f"{split}_{name}": findings.scores.estimates[name].value for name in HEADLINE})
+    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
 
 
-def _open_test(run_id: str, home: Path) -> Opening:
+def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
+    """Score the predictions of another tool on a split of ``config.dataset``, as a run that can be compared.
+
+    Raises:
+        UserError: no dataset is named, the file cannot be read, or it does not answer every sample of the split once.
+
+    """
+    path, split, settings = Path(str(config.predictions)).expanduser(), config.split, config.evaluation
+    if config.dataset is None or config.preparation is None or config.debug is None:
+        message = "predictions=FILE needs the dataset whose split it answers, such as dataset=fer2013 dataset.root=DIR."
+        raise UserError(message)
+    if settings.tta != "none":
+        message = "evaluation.tta: views are made of images; a file of predictions has none. Leave it out."
+        raise UserError(message)
+    study, tool = config.study or STUDY, config.name or path.stem
+    asked = PrepareConfig(study, config.dataset, config.preparation, config.compute, config.debug)
+    prepared = on_this_machine(ensure_prepared(asked, context)[0], context)
+    manifest = prepared.manifest
+    foreign = read_foreign(path, manifest.classes)
+    with context.store.run(EXTERNAL, study, tool) as run:
+        run.log_config({"predictions": str(path), "split": split, "evaluation": vars(settings)})
+        run.set_tags({TOOL: tool, "ferlab.predictions_sha256": sha256(path.read_bytes()).hexdigest()})
+        run.log_dataset(manifest, prepared.folder, "evaluate")
+        earlier = len([one for one in runs_with_tag(TOOL, tool) if one.params.get("split") == TEST])
+        opening = _open_test(run.id, earlier, context.home) if split == TEST else None
+        samples = samples_without_pixels(prepared.folder, manifest, split, opening)
+        ordered = in_order(foreign, [sample.id for sample in samples], str(path))
+        predictions = answered(samples, ordered, manifest, split, run.id, foreign.hard)
+        findings = find(predictions, settings.resamples, settings.seed)
+        openings = opening.count if opening else earlier
+        subject = Contestant(run.id, tool, run.id, predictions, Costs(openings=openings))
+        facts = data_facts(predictions, manifest, openings) | {"predictions of": tool, "file": str(path)}
+        log_evaluation(run, subject, findings, (), facts)
+    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
+
+
+def _validation(record: RunRecord, split: str) -> Predictions | None:
+    """What the temperature is fitted on; None on validation itself, and where the run has no such predictions."""
+    if split == VALIDATION:
+        return None
+    try:
+        return Predictions.load(record.artifact(PREDICTIONS))
+    except UserError:
+        return None
+
+
+def _open_test(run_id: str, earlier: int, home: Path) -> Opening:
     """Write on the model's run that its test split is opened once more, before it is."""
     with exclusive(home / "mlflow.lock"):
-        openings = int(find_run(run_id).tags.get(OPENINGS, "0")) + 1
+        openings = max(earlier, int(find_run(run_id).tags.get(OPENINGS, "0"))) + 1
         add_tag(run_id, OPENINGS, str(openings))
     return Opening(run_id, openings)
 
 
 def _views(settings: Evaluation, size_px: int) -> tuple[View, ...]:
     return (PLAIN,) if settings.tta == "none" else views_of(settings.tta, settings.tta_shift, size_px)
-
-
-def _augmented(predictions: Predictions, settings: Evaluation, n_views: int) -> AugmentedScores | None:
-    """Scores of predictions that were combined over views; None where the plain image was the only one."""
-    if settings.tta == "none":
-        return None
-    return AugmentedScores(settings.tta, n_views, score(predictions, settings.resamples, settings.seed))
-
-
-def _save_augmented(predictions: Predictions, tta: str, path: Path) -> None:
-    """Write the predictions with the name of the views in the file's metadata, under ``ferlab.tta``."""
-    import pyarrow.parquet as pq
-
-    predictions.save(path)
-    table = pq.read_table(path)
-    table = table.replace_schema_metadata({**table.schema.metadata, b"ferlab.tta": tta.encode()})
-    pq.write_table(table, path, compression="zstd")
-
-
-def _score_twin_free(predictions: Predictions, settings: Evaluation) -> Scores | None:
-    """Scores without the images whose pixels also stand in train; None where there is none of them."""
-    if predictions.twins is None or not predictions.twins.any():
-        return None
-    return score(predictions.twin_free(), settings.resamples, settings.seed)
-
-
-def _twin_facts(predictions: Predictions, without_twins: Scores | None) -> dict[str, str]:
-    if predictions.twins is None:
-        return {TWINS: "not compared"}
-    count = f"{int(predictions.twins.sum()):,} images"
-    if without_twins is None:
-        return {TWINS: count}
-    accuracy = percent(without_twins.estimates["accuracy"])
-    return {TWINS: f"{count}; accuracy without them {accuracy}, n = {without_twins.n:,}"}
-
-
-def _report(
-    subject: ReportedRun,
-    others: Sequence[ReportedRun],
-    split: str,
-    facts: dict[str, str],
-    augmented: AugmentedScores | None,
-) -> Report:
-    figures = {
-        "Confusion matrix": confusion_figure(subject.scores, f"{subject.name} on {split}"),
-        "By category": per_class_figure(subject.scores, f"{subject.name} on {split}"),
-    }
-    if others:
-        rows = [(run.name, run.scores.estimates["accuracy"]) for run in (subject, *others)]
-        figures["Runs side by side"] = ranking_figure(rows, f"accuracy on {split}", "Ensemble and members")
-    return Report(f"{subject.name} on {facts['protocol']}, {split}", facts, subject, others, figures, augmented)
-
-
-def _log_report(run: Run, report: Report) -> None:
-    for title, figure in report.figures.items():
-        run.log_figure(figure, f"figures/{title.lower().replace(' ', '_')}.png")
-    run.log_text(render(report), REPORT)
-
-
-def _facts(record: RunRecord, manifest: Manifest, split: str, openings: int) -> dict[str, str]:
-    return {
-        "protocol": manifest.protocol,
-        "split": f"{split}, {sum(manifest.counts[split].values()):,} images",
-        "taxonomy": f"{manifest.taxonomy}: {', '.join(manifest.classes)}",
-        "dataset digest": manifest.digest,
-        "copy of the dataset": "; ".join((manifest.verdict, *manifest.alarms)),
-        "model run": f"{record.id} ({record.name})",
-        "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
-        "parameters": f"{record.metrics.get('parameters', 0):,.0f}",
-        "times this model's test split was opened": str(openings),
-        "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}"
-        + (", with uncommitted changes" if record.tags.get("git.dirty") == "true" else ""),
-        "intervals": "percentile bootstrap over images, 95 %",
-    }

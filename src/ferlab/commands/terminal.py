@@ -18,7 +18,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ferlab.evaluation.metrics import Estimate
 from ferlab.training.fit import EpochRow
 
 PLAIN_WIDTH = 120
@@ -136,11 +135,6 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The rate, once there is one."""
         return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "")
-
-
-def percent(estimate: Estimate) -> str:
-    """``62.4 [60.8, 64.0]``."""
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
 
 
 def duration(seconds: float) -> str:

@@ -1,21 +1,22 @@
 """What a training run keeps beside its numbers: the model, validation predictions, figures."""
 
 import io
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ferlab.commands.mistakes import mistakes_picture
 from ferlab.config.schema import TrainConfig
-from ferlab.evaluation.face_figures import augmented_figure, mistakes_figure, most_confident_mistakes
+from ferlab.evaluation.face_figures import augmented_figure
 from ferlab.evaluation.figures import confusion_figure, curves_figure, per_class_figure
 from ferlab.evaluation.metrics import Scores, score
 from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel
-from ferlab.predictions import Predictions
+from ferlab.models.cost import mflops, size_mb
 from ferlab.preparation.prepare import Prepared
-from ferlab.records.load import read_samples
 from ferlab.samples import VALIDATION
-from ferlab.scoring.gradcam import class_activation
 from ferlab.scoring.predict import predict_split
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import changer
@@ -27,7 +28,6 @@ BOOTSTRAP_SEED = 0
 EXAMPLES = 4
 PREDICTIONS = "predictions/validation.parquet"
 SHOWN_FACES, SHOWN_VERSIONS = 6, 7
-SHOWN_MISTAKES = 12
 
 
 def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:
@@ -35,7 +35,7 @@ def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> N
     summary = io.StringIO()
     built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
     run.log_text(summary.getvalue(), "model_summary.txt")
-    run.log_metrics({"parameters": built.model.count_params()})
+    run.log_metrics(cost_metrics(built.model))
     run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy, "devices": str(devices)})
     if built.warning:
         run.set_tags({"ferlab.warning": built.warning})
@@ -59,23 +59,10 @@ def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
     run.log_metrics(scores.flat("val"))
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
-    _log_mistakes(run, prepared, model, predictions)
+    mistakes = mistakes_picture(prepared.folder, prepared.manifest, predictions, model, run.name)
+    if mistakes is not None:
+        run.log_figure(mistakes, "figures/mistakes_validation.png")
     return scores
-
-
-def _log_mistakes(run: Run, prepared: Prepared, model: Any, predictions: Predictions) -> None:
-    mistakes = most_confident_mistakes(predictions, SHOWN_MISTAKES)
-    if not mistakes:
-        return
-    rows = {mistake.row: place for place, mistake in enumerate(mistakes)}
-    side, channels = prepared.manifest.size_px, prepared.manifest.channels
-    images = np.empty((len(mistakes), side, side, channels), np.uint8)
-    for row, sample in enumerate(read_samples(prepared.folder, prepared.manifest, VALIDATION)):
-        if row in rows:
-            images[rows[row]] = sample.pixels
-    classes = np.array([predictions.classes.index(mistake.predicted) for mistake in mistakes])
-    figure = mistakes_figure(images, mistakes, class_activation(model, images, classes), f"{run.name}: surest mistakes")
-    run.log_figure(figure, "figures/mistakes_validation.png")
 
 
 def log_history(run: Run, progress: Progress) -> float:
@@ -96,6 +83,13 @@ def log_trained_model(run: Run, config: TrainConfig, manifest: Manifest, model: 
     shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
     example = np.random.default_rng(config.seed).integers(0, 256, shape, dtype=np.uint8)
     run.log_model(model, example, model_metadata(manifest, run.id, config.backbone.name))
+
+
+def cost_metrics(model: Any) -> dict[str, float]:
+    """What a model costs, as metrics: parameters, MFLOPs of one image, MB of its file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        size = size_mb(model, Path(scratch))
+    return {"parameters": model.count_params(), "mflops": mflops(model), "size_mb": size}
 
 
 def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[str, Any]:

@@ -55,12 +55,13 @@ def augmented_figure(originals: np.ndarray, augmented: np.ndarray, title: str) -
 
 
 def mistakes_figure(
-    images: np.ndarray, mistakes: Sequence[Mistake], maps: np.ndarray, title: str, columns: int = 3
+    images: np.ndarray, mistakes: Sequence[Mistake], maps: np.ndarray | None, title: str, columns: int = 3
 ) -> Any:
-    """Wrongly classified faces, each beside itself under what spoke for the predicted category.
+    """Wrongly classified faces, each beside itself under what spoke for the predicted category where that is known.
 
     Above each face stand the prediction with its probability, and what the annotators said.
-    ``images`` (n, s, s, c) with pixels in 0..255 and ``maps`` (n, s, s) in 0..1 in the order of ``mistakes``.
+    ``images`` (n, s, s, c) with pixels in 0..255 and ``maps`` (n, s, s) in 0..1 in the order of ``mistakes``;
+    without maps the faces stand alone.
     """
     from matplotlib.cm import ScalarMappable
 
@@ -69,15 +70,17 @@ def mistakes_figure(
     figure = _figure(columns * 2.4 * TILE_IN, lines * 1.5 * TILE_IN + 1, title)
     widths = [1, 1, 0.12] * columns
     grid = figure.add_gridspec(lines, len(widths), width_ratios=widths)
-    for place, (image, mistake, heat) in enumerate(zip(images, mistakes, maps, strict=True)):
+    for place, (image, mistake) in enumerate(zip(images, mistakes, strict=True)):
         line, column = divmod(place, columns)
-        face, overlay = (figure.add_subplot(grid[line, 3 * column + side]) for side in (0, 1))
+        face = figure.add_subplot(grid[line, 3 * column])
         _show(face, image)
-        _show(overlay, image)
-        overlay.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=OPACITY * heat)
+        if maps is not None:
+            overlay = figure.add_subplot(grid[line, 3 * column + 1])
+            _show(overlay, image)
+            overlay.imshow(maps[place], cmap=HEAT, vmin=0, vmax=1, alpha=OPACITY * maps[place])
         said = f"{mistake.predicted} {100 * mistake.probability:.0f} %\nannotated {mistake.true}"
         face.set_title(said, loc="left", fontsize=9)
-    if mistakes:
+    if mistakes and maps is not None:
         bar = figure.colorbar(
             ScalarMappable(cmap=HEAT), ax=figure.axes, location="bottom", shrink=0.6, aspect=40, ticks=[0, 1]
         )

@@ -13,7 +13,8 @@ SHORT_PHASE = 0.25
 """Share of the epochs below which a phase may be narrower than its name."""
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
+def new_axes(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of that size in inches, with its axes, in the one look of all."""
     import matplotlib as mpl
 
     mpl.use("Agg", force=False)
@@ -33,7 +34,7 @@ def confusion_figure(scores: Scores, title: str) -> Any:
     support = scores.confusion.sum(axis=1, keepdims=True)
     share = np.divide(100 * scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     labels = [[f"{share[i, j]:.0f}\n({scores.confusion[i, j]})" for j in range(len(names))] for i in range(len(names))]
-    figure, axes = _axes(7.6, 6.4)
+    figure, axes = new_axes(7.6, 6.4)
     sns.heatmap(
         share,
         annot=labels,
@@ -65,7 +66,7 @@ def per_class_figure(scores: Scores, title: str) -> Any:
             for measure in ("precision", "recall", "f1")
         ]
     )
-    figure, axes = _axes(8.4, 4.2)
+    figure, axes = new_axes(8.4, 4.2)
     sns.barplot(table, x="category", y="value", hue="measure", ax=axes)
     axes.set(xlabel="", ylabel="", ylim=(0, 1), title=title)
     axes.legend(title="", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -76,7 +77,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], best_epoch: int, title: 
     """Accuracy and loss of training and validation by epoch; phases shaded, the chosen epoch marked."""
     import seaborn as sns
 
-    figure, left = _axes(9.2, 4.0)
+    figure, left = new_axes(9.2, 4.0)
     left.remove()
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) <= MOST_MARKERS else None
@@ -113,7 +114,7 @@ def _mark_phases(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
 def ranking_figure(rows: Sequence[tuple[str, Estimate]], measure: str, title: str) -> Any:
     """One estimate with its interval a row, best on top."""
     ordered = sorted(rows, key=lambda row: row[1].value)
-    figure, axes = _axes(7.6, 1.2 + 0.45 * len(ordered))
+    figure, axes = new_axes(7.6, 1.2 + 0.45 * len(ordered))
     values = np.array([estimate.value for _, estimate in ordered])
     ends = np.array([[estimate.value - estimate.low, estimate.high - estimate.value] for _, estimate in ordered]).T
     axes.errorbar(values, range(len(ordered)), xerr=np.clip(ends, 0, None), fmt="o", capsize=4)
@@ -134,7 +135,7 @@ def class_counts_figure(counts: Mapping[str, Mapping[str, int]], title: str) -> 
             for name, count in row.items()
         ]
     )
-    figure, axes = _axes(8.4, 4.0)
+    figure, axes = new_axes(8.4, 4.0)
     sns.barplot(table, x="category", y="samples", hue="split", ax=axes)
     axes.set(xlabel="", yscale="log", title=title)
     axes.legend(title="")
@@ -144,7 +145,7 @@ def class_counts_figure(counts: Mapping[str, Mapping[str, int]], title: str) -> 
 def mosaic_figure(pictures: Mapping[str, Sequence[np.ndarray]], title: str) -> Any:
     """One row of pictures a category; pictures are uint8 (side, side, 1 or 3), all of one size."""
     columns = max(len(row) for row in pictures.values())
-    figure, whole = _axes(1 + 0.8 * columns, 0.6 + 0.8 * len(pictures))
+    figure, whole = new_axes(1 + 0.8 * columns, 0.6 + 0.8 * len(pictures))
     whole.remove()
     figure.suptitle(title)
     grid = figure.add_gridspec(len(pictures), columns)

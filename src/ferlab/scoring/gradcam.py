@@ -38,6 +38,11 @@ def class_activation(model: Any, images: np.ndarray, classes: np.ndarray) -> np.
     return np.concatenate(maps)
 
 
+def can_explain(model: Any) -> bool:
+    """Whether ``model`` has the one base and the logits that ``class_activation`` needs; an ensemble has not."""
+    return {BASE, LOGITS} <= {operation.name for operation in model.operations}
+
+
 def logit_gradients(top: Any, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Gradient of each sample's logit of its class by its feature map: float32, the shape (n, h, w, k) of ``features``.
 
@@ -68,7 +73,7 @@ def _halves(model: Any) -> tuple[Any, Any]:
     import keras
 
     names = [operation.name for operation in model.operations]
-    if BASE not in names or LOGITS not in names:
+    if not can_explain(model):
         message = f"model {model.name}: Grad-CAM needs its layers {BASE} and {LOGITS}; it has {', '.join(names)}."
         raise UserError(message)
     position = names.index(BASE)

@@ -65,19 +65,40 @@ def predict_split_with_views(
         found = np.stack([np.asarray(output, np.float64) for output in outputs])
         plain.append(found[0])
         combined.append(combine_views(found))
-    first = Predictions(
-        ids=tuple(sample.id for sample in seen),
-        labels=np.array([sample.label for sample in seen], np.int64),
-        probabilities=np.concatenate(plain),
+    first = answered(seen, np.concatenate(plain), manifest, split, run_id)
+    return first, replace(first, probabilities=np.concatenate(combined))
+
+
+def samples_without_pixels(
+    folder: Path, manifest: Manifest, split: str, opening: Opening | None = None
+) -> list[StoredSample]:
+    """Ids, labels, votes and twins of a split; the test split needs an ``opening``."""
+    return [replace(sample, pixels=NO_PIXELS) for sample in read_samples(folder, manifest, split, opening)]
+
+
+def answered(
+    samples: Sequence[StoredSample],
+    probabilities: np.ndarray,
+    manifest: Manifest,
+    split: str,
+    run_id: str,
+    hard: bool = False,
+) -> Predictions:
+    """Predictions made of samples and the probabilities (n, classes) that run ``run_id`` gives them."""
+    return Predictions(
+        ids=tuple(sample.id for sample in samples),
+        labels=np.array([sample.label for sample in samples], np.int64),
+        probabilities=probabilities,
         classes=manifest.classes,
         split=split,
         taxonomy=manifest.taxonomy,
         protocol=manifest.protocol,
         dataset_digest=manifest.digest,
         run_id=run_id,
-        twins=_twins(seen),
+        twins=_twins(samples),
+        votes=_votes(samples),
+        hard=hard,
     )
-    return first, replace(first, probabilities=np.concatenate(combined))
 
 
 def _require_fitting(model: Any, folder: Path, manifest: Manifest, run_id: str) -> None:
@@ -105,3 +126,7 @@ def _batches(samples: Iterator[StoredSample]) -> Iterator[list[StoredSample]]:
 def _twins(samples: Sequence[StoredSample]) -> np.ndarray | None:
     twins = [sample.twin for sample in samples]
     return None if None in twins else np.array(twins, bool)
+
+
+def _votes(samples: Sequence[StoredSample]) -> np.ndarray | None:
+    return np.array([sample.votes for sample in samples]) if all(sample.votes for sample in samples) else None

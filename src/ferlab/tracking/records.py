@@ -26,6 +26,7 @@ class RunRecord:
     study: str
     tags: dict[str, str]
     metrics: dict[str, float]
+    params: dict[str, str]
     artifact_uri: str
 
     def artifact(self, path: str) -> Path:
@@ -111,6 +112,17 @@ def runs_of_study(study: str, stages: tuple[str, ...]) -> list[RunRecord]:
     return [run for run in runs if run.stage in stages and run.status == "FINISHED"]
 
 
+def runs_with_tag(key: str, value: str) -> list[RunRecord]:
+    """Finished runs of all studies that carry the tag, oldest first."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    experiments = [item.experiment_id for item in client.search_experiments()]
+    quoted = value.replace("'", "")  # the filter has no way to write one
+    found = _pages(client, experiments, f"tags.`{key}` = '{quoted}' and attributes.status = 'FINISHED'")
+    return [_record(run, client) for run in found]
+
+
 def add_tag(run_id: str, key: str, value: str) -> None:
     """Write a tag on a recorded run."""
     from mlflow.tracking import MlflowClient
@@ -129,11 +141,11 @@ def _all_runs(client: Any) -> list[Any]:
     return _pages(client, [item.experiment_id for item in client.search_experiments()])
 
 
-def _pages(client: Any, experiments: list[str]) -> list[Any]:
+def _pages(client: Any, experiments: list[str], chosen: str = "") -> list[Any]:
     runs, token = [], None
     while True:
         page = client.search_runs(
-            experiments, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+            experiments, chosen, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
         )
         runs += page
         token = page.token
@@ -152,5 +164,6 @@ def _record(run: Any, client: Any) -> RunRecord:
         study=client.get_experiment(run.info.experiment_id).name,
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
+        params=dict(run.data.params),
         artifact_uri=run.info.artifact_uri,
     )

@@ -102,16 +102,14 @@ class Run:
         ``example`` is a uint8 batch (n, size_px, size_px, channels), the signature is read off it. Must be called
         inside the run's block. (mlflow.keras 3.17 cannot store an input example: it writes it before its folder.)
         """
-        import keras
         import mlflow
         from mlflow.models import infer_signature
 
-        backend = keras.config.backend()
         mlflow.keras.log_model(
             model,
             name=MODEL_NAME,
             signature=infer_signature(example, model.predict(example, verbose=0)),
-            pip_requirements=[f"{name}=={_version(name)}" for name in (backend, "keras", "numpy", "mlflow")],
+            pip_requirements=keras_requirements(),
             metadata=dict(metadata),
             save_exported_model=False,
         )
@@ -131,7 +129,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _version(name: str) -> str:
+def keras_requirements() -> list[str]:
+    """What a stored Keras model needs to run, with the versions that are here."""
     from importlib.metadata import version
 
-    return version(name)
+    import keras
+
+    return [f"{name}=={version(name)}" for name in (keras.config.backend(), "keras", "numpy", "mlflow")]

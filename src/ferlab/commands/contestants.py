@@ -1,0 +1,70 @@
+"""From a recorded run to what can be compared: its predictions on a split, what it cost, which runs it repeats."""
+
+from pathlib import Path
+
+from ferlab.commands.training_record import PREDICTIONS
+from ferlab.errors import UserError
+from ferlab.evaluation.comparison import Contestant, Costs
+from ferlab.predictions import Predictions
+from ferlab.samples import VALIDATION
+from ferlab.tracking.records import RunRecord, runs_with_tag
+
+OPENINGS = "ferlab.test_openings"
+MODEL_LINK = "ferlab.from.model"
+EXTERNAL = "external"
+"""Stage of the runs that hold another tool's predictions."""
+OWN = ("seed", "study", "resume")
+"""Settings in which runs may differ that are otherwise the same; so are those of ``compute``."""
+
+
+def contestant(record: RunRecord, split: str) -> Contestant:
+    """The run with its stored predictions on ``split``; UserError when it has none."""
+    predictions = Predictions.load(predictions_of(record, split))
+    return Contestant(record.id, record.name, group_of(record), predictions, costs_of(record))
+
+
+def predictions_of(record: RunRecord, split: str) -> Path:
+    """The file with a run's predictions on a split: on validation its own, on the test split its last evaluation's.
+
+    Raises:
+        UserError: the run was not evaluated there, or the file is gone.
+
+    """
+    name = f"predictions/{split}.parquet"
+    if record.stage == EXTERNAL:
+        return record.artifact(name)
+    if record.stage not in ("train", "ensemble"):
+        stage = record.stage or "not one of ferlab"
+        message = f"run {record.id} ({record.name}) is {stage}: it has no predictions. Name trained runs or ensembles."
+        raise UserError(message)
+    if split == VALIDATION:
+        return record.artifact(PREDICTIONS)
+    found = [one for one in runs_with_tag(MODEL_LINK, record.id) if one.params.get("split") == split]
+    if not found:
+        message = f"run {record.id} ({record.name}): not evaluated on {split}. First: ferlab evaluate run={record.id}"
+        raise UserError(message)
+    return found[-1].artifact(name)
+
+
+def costs_of(record: RunRecord) -> Costs:
+    """What its run says of its costs; of a file of predictions nothing but the openings."""
+    kept = record.metrics
+    openings = int(record.tags.get(OPENINGS, "0"))
+    if record.stage == EXTERNAL:
+        return Costs(openings=openings)
+    return Costs(
+        kept.get("parameters"),
+        kept.get("mflops"),
+        kept.get("images_per_s"),
+        kept.get("train_minutes", record.minutes),
+        kept.get("size_mb"),
+        openings,
+    )
+
+
+def group_of(record: RunRecord) -> str:
+    """What a training has in common with its repetitions under other seeds; other runs stand alone."""
+    if record.stage != "train":
+        return record.id
+    kept = {key: value for key, value in record.params.items() if key not in OWN and not key.startswith("compute.")}
+    return "; ".join(f"{key}={value}" for key, value in sorted(kept.items()))

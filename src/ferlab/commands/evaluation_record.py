@@ -1,0 +1,118 @@
+"""What an evaluation leaves on its run: numbers, predictions, figures, the report; and what a person sees of it."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ferlab.commands.launch import Context
+from ferlab.evaluation.comparison import Contestant
+from ferlab.evaluation.document import render
+from ferlab.evaluation.evaluation_report import document_of
+from ferlab.evaluation.findings import Findings
+from ferlab.evaluation.metrics import HEADLINE, TITLES
+from ferlab.evaluation.table_formats import percent
+from ferlab.manifest import Manifest
+from ferlab.predictions import Predictions
+from ferlab.tracking.records import RunRecord
+from ferlab.tracking.run import Run
+
+REPORT = "report.html"
+TWINS = "pixels also trained on"
+
+
+def log_evaluation(
+    run: Run,
+    subject: Contestant,
+    findings: Findings,
+    others: Sequence[Contestant],
+    facts: Mapping[str, str],
+    mistakes: Any = None,
+) -> None:
+    """Everything on the evaluation's run; ``mistakes`` is a figure of the surest ones, None without images."""
+    split = findings.predictions.split
+    run.log_saved(findings.predictions.save, f"{split}.parquet", "predictions")
+    if findings.augmented is not None:
+        saver = partial(_save_augmented, findings.augmented.predictions, findings.augmented.name)
+        run.log_saved(saver, f"{split}_tta.parquet", "predictions")
+    run.log_metrics(dict(findings.flat()))
+    document = document_of(subject, findings, others, facts, mistakes)
+    for picture in document.pictures:
+        run.log_figure(picture.figure, f"figures/{picture.title.lower().replace(' ', '_')}.png")
+    run.log_text(render(document), REPORT)
+
+
+def say_findings(name: str, findings: Findings, context: Context) -> dict[str, Any]:
+    """Say the numbers that matter; they are also what is returned, with the documented keys of ``--json``."""
+    scores, split = findings.scores, findings.predictions.split
+    rows = [[TITLES[measure], percent(scores.estimates[measure])] for measure in HEADLINE]
+    context.terminal.table(f"{name} on {split}, n = {scores.n:,}", ["measure", "value [95 % interval]"], rows)
+    result: dict[str, Any] = {"metrics": scores.as_json()}
+    if findings.probability is not None:
+        result["probability"] = findings.probability.values()
+    if findings.calibration is not None:
+        calibration = findings.calibration
+        context.terminal.say(
+            f"calibration error {100 * calibration.before.ece:.1f} %, with temperature {calibration.temperature:.2f} "
+            f"(fitted on validation) {100 * calibration.after.ece:.1f} %"
+        )
+        result["calibration"] = {"temperature": calibration.temperature, "after": calibration.after.values()}
+    return result | say_augmented(findings, context) | say_twin_free(findings, context)
+
+
+def say_augmented(findings: Findings, context: Context) -> dict[str, Any]:
+    """Say the accuracy with test-time augmentation and return it under ``tta``; nothing when there was none."""
+    if findings.augmented is None or findings.augmented_scores is None:
+        return {}
+    name, n_views, scores = findings.augmented.name, findings.augmented.n_views, findings.augmented_scores
+    accuracy = percent(scores.estimates["accuracy"])
+    context.terminal.say(f"with test-time augmentation ({name}, {n_views} views): {accuracy}, n = {scores.n:,}")
+    return {"tta": {"name": name, "n_views": n_views, "metrics": scores.as_json()}}
+
+
+def say_twin_free(findings: Findings, context: Context) -> dict[str, Any]:
+    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins."""
+    if findings.twin_free is None:
+        return {}
+    accuracy, n = percent(findings.twin_free.estimates["accuracy"]), findings.twin_free.n
+    context.terminal.say(f"without images whose pixels were also trained on: {accuracy}, n = {n:,}")
+    return {"twin_free": {"n": n, "metrics": findings.twin_free.as_json()}}
+
+
+def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+    """Which data were scored under which rules, and how often this subject has seen the test split."""
+    return {
+        "protocol": manifest.protocol,
+        "split": f"{predictions.split}, {len(predictions):,} images",
+        "taxonomy": f"{manifest.taxonomy}: {', '.join(manifest.classes)}",
+        "dataset digest": manifest.digest,
+        "copy of the dataset": "; ".join((manifest.verdict, *manifest.alarms)),
+        TWINS: _twins_in_words(predictions),
+        "times the test split was opened for it": str(openings),
+        "intervals": "percentile bootstrap over images, 95 %",
+        "subgroups (age, sex, skin tone)": "not assessed",
+    }
+
+
+def run_facts(record: RunRecord, predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+    """The facts of the data, with those of the model's run."""
+    uncommitted = ", with uncommitted changes" if record.tags.get("git.dirty") == "true" else ""
+    return data_facts(predictions, manifest, openings) | {
+        "model run": f"{record.id} ({record.name})",
+        "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
+        "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}{uncommitted}",
+    }
+
+
+def _twins_in_words(predictions: Predictions) -> str:
+    return "not compared" if predictions.twins is None else f"{int(predictions.twins.sum()):,} images"
+
+
+def _save_augmented(predictions: Predictions, tta: str, path: Path) -> None:
+    """Write the predictions with the name of the views in the file's metadata, under ``ferlab.tta``."""
+    import pyarrow.parquet as pq
+
+    predictions.save(path)
+    table = pq.read_table(path)
+    table = table.replace_schema_metadata({**table.schema.metadata, b"ferlab.tta": tta.encode()})
+    pq.write_table(table, path, compression="zstd")

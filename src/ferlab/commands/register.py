@@ -1,0 +1,126 @@
+"""``ferlab register``: a run's model into MLflow's registry, with its card; champion only when it is not worse."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ferlab.commands.backend import set_up_backend
+from ferlab.commands.contestants import EXTERNAL, OPENINGS, predictions_of
+from ferlab.commands.launch import Context, Outcome, launch
+from ferlab.config.schema import RegisterConfig
+from ferlab.errors import UserError
+from ferlab.evaluation.card import CardFacts, model_card
+from ferlab.evaluation.document import Table
+from ferlab.evaluation.metrics import HEADLINE, TITLES, score
+from ferlab.evaluation.significance import PairedDifference, paired_differences
+from ferlab.evaluation.table_formats import percent
+from ferlab.predictions import Predictions
+from ferlab.samples import TEST, VALIDATION
+from ferlab.tracking.records import RunRecord, find_run
+from ferlab.tracking.registry import CHAMPION, champion_of, crown, register
+
+CARD = "model_card.md"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a candidate becomes the champion, why, and the difference that decided (candidate minus champion)."""
+
+    crowned: bool
+    reason: str
+    difference: PairedDifference | None = None
+
+
+def main() -> list[Outcome]:
+    """Entry point of ``ferlab register``."""
+    return launch("register", RegisterConfig, run)
+
+
+def run(config: RegisterConfig, context: Context) -> dict[str, Any]:
+    """Register one run; the result has the version, whether it became the champion, and why."""
+    _ = context.store
+    record = find_run(config.run)
+    predictions = Predictions.load(predictions_of(record, VALIDATION))
+    if predictions.run_id != record.id or record.stage == EXTERNAL:
+        message = f"run {record.id} ({record.name}): there is no model to register, only predictions."
+        raise UserError(message)
+    set_up_backend(config.compute)
+    model = record.load_model()
+    with context.store.run("register", config.study or record.study, f"register-{record.name}") as tracked:
+        tracked.log_config({"run": record.id, "model": config.model, "metric": config.metric, "margin": config.margin})
+        tracked.link("model", [record.id])
+        decision = decide(config, predictions, champion_of(config.model))
+        card = model_card(_facts(record, predictions, model.input_shape[1:], config))
+        tracked.log_text(card, CARD)
+        metadata = {
+            "classes": list(predictions.classes), "taxonomy": predictions.taxonomy, "protocol": predictions.protocol,
+            "dataset_digest": predictions.dataset_digest, "run_id": record.id,
+        }  # fmt: skip
+        tags = {"ferlab.run": record.id, "ferlab.decision": decision.reason}
+        version = register(config.model, model, predictions.classes, metadata, card, tags)
+        if decision.crowned:
+            crown(config.model, version)
+        tracked.log_json({"version": version, **asdict(decision)}, "decision.json")
+        tracked.set_tags({"ferlab.registered": f"{config.model}/{version}", "ferlab.decision": decision.reason})
+    context.terminal.say(f"models:/{config.model}/{version}: {decision.reason}")
+    if decision.crowned:
+        context.terminal.say(f"serve it: mlflow models serve -m models:/{config.model}@{CHAMPION} --env-manager local")
+    return {"run_id": tracked.id, "model": config.model, "version": version, **asdict(decision)}
+
+
+def decide(config: RegisterConfig, candidate: Predictions, champion: tuple[str, str] | None) -> Decision:
+    """The candidate takes over when it is not worse than the champion by more than the margin (non-inferiority).
+
+    Both are compared on the same validation images; what cannot be compared never takes over.
+    """
+    if champion is None:
+        return Decision(True, "champion: the first version")
+    version, reference = champion
+    try:
+        reigning = Predictions.load(predictions_of(find_run(reference), VALIDATION)).ordered_by_id()
+    except UserError as error:
+        return Decision(False, f"not champion: version {version} cannot be compared with ({error})")
+    ordered = candidate.ordered_by_id()
+    for key in ("protocol", "taxonomy", "dataset_digest", "ids"):
+        mine, theirs = getattr(ordered, key), getattr(reigning, key)
+        if mine != theirs:
+            shown = "other samples" if key == "ids" else f"{key} {mine}, version {version} has {theirs}"
+            return Decision(False, f"not champion: {shown}; numbers under different protocols or data are not ranked")
+    found = paired_differences(
+        ordered.labels, reigning.predicted, ordered.predicted, len(ordered.classes),
+        config.evaluation.resamples, config.evaluation.seed,
+    )[config.metric]  # fmt: skip
+    points = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] points of {config.metric}"
+    if found.low < -config.margin:
+        text = f"not champion: {points} against version {version}, it may be worse by more than {100 * config.margin:g}"
+        return Decision(False, text, found)
+    return Decision(True, f"champion: {points} against version {version}, on validation", found)
+
+
+def _facts(record: RunRecord, predictions: Predictions, shape: tuple[int, ...], config: RegisterConfig) -> CardFacts:
+    tables = []
+    for split in (VALIDATION, TEST):
+        try:
+            found = Predictions.load(predictions_of(record, split))
+        except UserError:
+            continue
+        scores = score(found, config.evaluation.resamples, config.evaluation.seed)
+        caption = f"{found.protocol}, {split}, n = {scores.n:,}"
+        rows = [[TITLES[name], percent(scores.estimates[name])] for name in HEADLINE]
+        tables.append(Table(["measure", "per cent [95 % interval]"], rows, caption))
+        classes = [[row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}"]
+                   for row in scores.per_class]  # fmt: skip
+        tables.append(Table(["category", "precision", "recall", "F1", "n"], classes, f"{split}, by category"))
+    colour = "gray" if shape[-1] == 1 else "RGB"
+    provenance = {
+        "run": f"{record.id} ({record.name}), study {record.study}",
+        "protocol": predictions.protocol,
+        "dataset digest": predictions.dataset_digest,
+        "test split opened": f"{record.tags.get(OPENINGS, '0')} times for this model",
+        "parameters": f"{record.metrics.get('parameters', 0):,.0f}",
+        "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}",
+    }
+    dataset = predictions.protocol.partition("/")[0]
+    image = f"uint8 images {shape[0]}x{shape[1]}, {colour}, pixels 0..255"
+    return CardFacts(
+        f"{config.model}: {record.name}", dataset, predictions.classes, predictions.taxonomy, image, tables, provenance
+    )

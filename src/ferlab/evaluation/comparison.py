@@ -1,0 +1,206 @@
+"""Runs side by side: ranked in one block per protocol and data, each tested against a baseline on the same images."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from ferlab.errors import UserError
+from ferlab.evaluation.metrics import Scores, score
+from ferlab.evaluation.significance import (
+    McNemar,
+    PairedDifference,
+    Spread,
+    holm,
+    mcnemar,
+    mean_and_spread,
+    paired_differences,
+)
+from ferlab.predictions import Predictions
+
+BY = "accuracy"
+"""What a block is ranked by."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run costs, None where it was not measured.
+
+    ``images_per_s`` and ``minutes`` of its training, ``mflops`` of one image, ``size_mb`` of the model's file (10^6
+    bytes), ``openings``: how often its test split was opened.
+    """
+
+    parameters: float | None = None
+    mflops: float | None = None
+    images_per_s: float | None = None
+    minutes: float | None = None
+    size_mb: float | None = None
+    openings: int | None = None
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A run to compare; ``group``: what it has in common with runs that differ in the seed alone."""
+
+    id: str
+    name: str
+    group: str
+    predictions: Predictions
+    costs: Costs
+
+    @property
+    def label(self) -> str:
+        """Its name, told apart from others of the same name."""
+        return f"{self.name} {self.id[:6]}"
+
+
+@dataclass(frozen=True)
+class Against:
+    """A run against the baseline: differences are run minus baseline; ``adjusted``: McNemar's p after Holm."""
+
+    mcnemar: McNemar
+    differences: Mapping[str, PairedDifference]
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A run with its scores; ``against`` is None for the baseline itself."""
+
+    run: Contestant
+    scores: Scores
+    against: Against | None
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Runs that differ in their seed alone: mean and sample standard deviation of each measure."""
+
+    name: str
+    spread: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs that may be ranked, the best first: same protocol, classes, data and samples."""
+
+    protocol: str
+    taxonomy: str
+    digest: str
+    split: str
+    n: int
+    rows: tuple[Ranked, ...]
+    seeds: tuple[Seeds, ...]
+
+    @property
+    def title(self) -> str:
+        """What its runs have in common."""
+        return f"{self.protocol}, {self.split} (n = {self.n:,}), data {self.digest[:8]}"
+
+    @property
+    def baseline(self) -> Ranked:
+        """The run that the others are tested against."""
+        return next(row for row in self.rows if row.against is None)
+
+    @property
+    def challenger(self) -> Ranked | None:
+        """The best run that is not the baseline."""
+        return next((row for row in self.rows if row.against is not None), None)
+
+
+def compare(runs: Sequence[Contestant], baseline: str | None, resamples: int, seed: int) -> list[Block]:
+    """Blocks of runs that may be ranked, the largest first.
+
+    ``baseline`` is a run's id; a block without it, or None, takes its best run: differences to that one are then those
+    to a run chosen by the same numbers.
+
+    Raises:
+        UserError: the same run twice.
+
+    """
+    ids = [run.id for run in runs]
+    if len(set(ids)) < len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        message = f"runs: {twice} is named twice."
+        raise UserError(message)
+    together: dict[tuple[str, ...], list[Contestant]] = defaultdict(list)
+    for run in runs:
+        together[_key(run.predictions)].append(run)
+    blocks = [_block(members, baseline, resamples, seed) for members in together.values()]
+    return sorted(blocks, key=lambda block: -len(block.rows))
+
+
+def reasons(blocks: Sequence[Block]) -> list[str]:
+    """Why the runs of each block but the first do not stand in the first one's ranking."""
+    found = []
+    for other in blocks[1:]:
+        differing = [
+            f"{what} {getattr(other, key)} and not {getattr(blocks[0], key)}"
+            for what, key in (("protocol", "protocol"), ("taxonomy", "taxonomy"), ("dataset digest", "digest"))
+            if getattr(other, key) != getattr(blocks[0], key)
+        ]
+        found.append(f"{other.title}: a ranking of its own, {'; '.join(differing) or 'other samples'}.")
+    return found
+
+
+def _key(predictions: Predictions) -> tuple[str, ...]:
+    samples = sha256("\n".join(sorted(predictions.ids)).encode()).hexdigest()
+    kept = predictions
+    return (kept.protocol, kept.taxonomy, ",".join(kept.classes), kept.dataset_digest, kept.split, samples)
+
+
+def _block(runs: Sequence[Contestant], baseline: str | None, resamples: int, seed: int) -> Block:
+    scored = [(run, score(run.predictions, resamples, seed)) for run in runs]
+    scored.sort(key=lambda pair: (-pair[1].estimates[BY].value, pair[0].name, pair[0].id))
+    chosen = next((run for run, _ in scored if run.id == baseline), scored[0][0])
+    tests = _tests([run for run, _ in scored], chosen, resamples, seed)
+    first = runs[0].predictions
+    return Block(
+        first.protocol,
+        first.taxonomy,
+        first.dataset_digest,
+        first.split,
+        len(first),
+        tuple(Ranked(run, scores, tests.get(run.id)) for run, scores in scored),
+        _seeds(scored),
+    )
+
+
+def _tests(runs: Sequence[Contestant], baseline: Contestant, resamples: int, seed: int) -> dict[str, Against]:
+    reference = baseline.predictions.ordered_by_id()
+    labels, answers, classes = reference.labels, reference.predicted, len(reference.classes)
+    others = [run for run in runs if run.id != baseline.id]
+    found = []
+    for run in others:
+        predicted = run.predictions.ordered_by_id().predicted
+        differences = paired_differences(labels, answers, predicted, classes, resamples, seed)
+        found.append((mcnemar(answers == labels, predicted == labels), differences))
+    adjusted = holm([test.p_value for test, _ in found])
+    return {run.id: Against(*pair, float(p)) for run, pair, p in zip(others, found, adjusted, strict=True)}
+
+
+def _seeds(scored: Sequence[tuple[Contestant, Scores]]) -> tuple[Seeds, ...]:
+    groups: dict[str, list[tuple[Contestant, Scores]]] = defaultdict(list)
+    for run, scores in scored:
+        groups[run.group].append((run, scores))
+    return tuple(
+        Seeds(
+            members[0][0].name.rpartition("-s")[0] or members[0][0].name,
+            {
+                name: mean_and_spread([scores.estimates[name].value for _, scores in members])
+                for name in members[0][1].estimates
+            },
+        )
+        for members in groups.values()
+        if len(members) > 1
+    )
+
+
+def recall_differences(block: Block) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the runs beside the baseline, and their recall of each class minus its: (runs, classes)."""
+    base = np.array([row.recall for row in block.baseline.scores.per_class])
+    others = [row for row in block.rows if row.against is not None]
+    table = np.array([[one.recall for one in row.scores.per_class] for row in others]).reshape(-1, len(base))
+    return tuple(row.run.label for row in others), table - base

@@ -1,0 +1,168 @@
+"""A comparison as tables and as a document."""
+
+from collections.abc import Sequence
+
+from ferlab.evaluation.comparison import Block, Ranked, reasons, recall_differences
+from ferlab.evaluation.comparison_figures import (
+    confusion_difference_figure,
+    differences_figure,
+    recall_differences_figure,
+)
+from ferlab.evaluation.document import Document, Picture, Section, Table
+from ferlab.evaluation.figures import ranking_figure
+from ferlab.evaluation.metrics import HEADLINE, TITLES, Estimate
+from ferlab.evaluation.significance import Spread
+from ferlab.evaluation.table_formats import as_csv, percent
+
+MOST_PICTURED = 30
+"""Runs of a block that its figures show, the best ones: more cannot be read."""
+HOW_TO_READ = (
+    "Intervals: percentile bootstrap over images, 95 %. Differences are run minus baseline on the same images (paired "
+    "bootstrap). p: exact McNemar test against the baseline, adjusted for the number of runs (Holm). They say what "
+    "other images of this kind would change; what another seed changes, only several seeds show."
+)
+MAIN = ("run", "id", "accuracy", "balanced accuracy", "macro F1", "difference", "p (Holm)")
+COSTS = ("run", "parameters", "MFLOPs", "img/s", "minutes", "MB", "test opened")
+
+
+def main_table(block: Block) -> Table:
+    """One row a run, the best first, the baseline marked."""
+    marked = next(place for place, row in enumerate(block.rows) if row.against is None)
+    caption = f"{block.title}; baseline {block.baseline.run.label}"
+    return Table(MAIN, [_cells(row) for row in block.rows], caption, 2, frozenset({marked}))
+
+
+def costs_table(block: Block) -> Table:
+    """What each run costs, in the order of the ranking."""
+    return Table(COSTS, [_cost_cells(row) for row in block.rows], "What they cost (img/s and minutes: of the training)")
+
+
+def tables_of(block: Block) -> list[Table]:
+    """All tables of a block."""
+    return [table for table in (main_table(block), seeds_table(block), costs_table(block)) if table]
+
+
+def seeds_table(block: Block) -> Table | None:
+    """Mean ± standard deviation over seeds, None where no run was repeated with another."""
+    if not block.seeds:
+        return None
+    rows = []
+    for group in block.seeds:
+        n = group.spread["accuracy"].n
+        rows.append([group.name, str(n), *(_plus_minus(group.spread[name]) for name in HEADLINE)])
+    return Table(
+        ["runs", "seeds", *(TITLES[name] for name in HEADLINE)], rows, "Mean ± standard deviation over seeds, per cent"
+    )
+
+
+def csv_of(blocks: Sequence[Block]) -> str:
+    """Every run of every block with all numbers, unrounded."""
+    measures = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
+    costs = ["parameters", "mflops", "images_per_s", "minutes", "size_mb", "openings"]
+    columns = ["protocol", "split", "dataset_digest", "run_id", "name", "group", "n", *measures]
+    columns += ["difference", "difference_low", "difference_high", "only_baseline_right", "only_run_right"]
+    columns += ["p_mcnemar", "p_holm", *costs]
+    rows = []
+    for block in blocks:
+        for row in block.rows:
+            values = [end for name in HEADLINE for end in _ends(row.scores.estimates[name])]
+            run = row.run
+            where = [block.protocol, block.split, block.digest, run.id, run.name, run.group, block.n]
+            rows.append([*where, *values, *_tested(row), *(getattr(run.costs, cost) for cost in costs)])
+    return as_csv(columns, rows)
+
+
+def document_of(blocks: Sequence[Block], title: str) -> Document:
+    """The whole comparison: a section a block, and how it is to be read."""
+    sections = []
+    for number, block in enumerate(blocks, start=1):
+        name = f"{block.protocol}, {block.split}" + (f" ({number})" if len(blocks) > 1 else "")
+        sections.append(Section(name, tables=tables_of(block), pictures=pictures_of(block)))
+    notes = [HOW_TO_READ, *reasons(blocks)]
+    if len(blocks) > 1:
+        notes.insert(
+            1, "Runs under different protocols or data stand in blocks of their own and are never ranked together."
+        )
+    sections.append(Section("How to read it", paragraphs=notes))
+    return Document(title, sections)
+
+
+def pictures_of(block: Block) -> list[Picture]:
+    """Ranking, differences to the baseline over all and by category, and the confusions that changed."""
+    shown = block.rows[:MOST_PICTURED]
+    left_out = f" The best {len(shown)} of {len(block.rows)} runs." if len(shown) < len(block.rows) else ""
+    ranking = [(row.run.label, row.scores.estimates["accuracy"]) for row in shown]
+    found = [
+        Picture(ranking_figure(ranking, f"accuracy on {block.split}", block.title), "Accuracy with intervals", left_out)
+    ]
+    challenger, base = block.challenger, block.baseline
+    if challenger is None:
+        return found
+    tested = [(row.run.label, row.against.differences["accuracy"]) for row in shown if row.against]
+    found.append(
+        Picture(differences_figure(tested, base.run.label, "accuracy"), "Differences to the baseline", left_out)
+    )
+    names, differences = recall_differences(block)
+    classes = [row.name for row in base.scores.per_class]
+    figure = recall_differences_figure(names[:MOST_PICTURED], classes, differences[:MOST_PICTURED], base.run.label)
+    found.append(Picture(figure, "Recall by category against the baseline", left_out))
+    pair = (base.run.label, challenger.run.label)
+    found.append(
+        Picture(
+            confusion_difference_figure(base.scores, challenger.scores, pair),
+            "Confusions that changed",
+            f"The best other run, {pair[1]}, against the baseline: on the diagonal more is better, off it less.",
+        )
+    )
+    return found
+
+
+def _cells(row: Ranked) -> list[str]:
+    estimates = row.scores.estimates
+    others = [f"{100 * estimates[name].value:.1f}" for name in ("balanced_accuracy", "macro_f1")]
+    return [row.run.name, row.run.id[:8], percent(estimates["accuracy"]), *others, *_difference_cells(row)]
+
+
+def _cost_cells(row: Ranked) -> list[str]:
+    costs = row.run.costs
+    return [
+        row.run.name,
+        _number(costs.parameters, ",.0f"),
+        _number(costs.mflops, ",.1f"),
+        _number(costs.images_per_s, ",.0f"),
+        _number(costs.minutes, ".1f"),
+        _number(costs.size_mb, ".1f"),
+        _number(costs.openings, "d"),
+    ]
+
+
+def _difference_cells(row: Ranked) -> tuple[str, str]:
+    if row.against is None:
+        return "baseline", ""
+    found = row.against.differences["accuracy"]
+    text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return text, _p(row.against.adjusted)
+
+
+def _tested(row: Ranked) -> list[float | int | None]:
+    if row.against is None:
+        return [None] * 7
+    found, test = row.against.differences["accuracy"], row.against.mcnemar
+    return [found.value, found.low, found.high, test.only_first, test.only_second, test.p_value, row.against.adjusted]
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
+
+
+def _plus_minus(spread: Spread) -> str:
+    deviation = "" if spread.std is None else f" ± {100 * spread.std:.1f}"
+    return f"{100 * spread.mean:.1f}{deviation}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _p(value: float) -> str:
+    return "< .0001" if value < 0.0001 else f"{value:.4f}"

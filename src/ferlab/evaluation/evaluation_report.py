@@ -1,0 +1,179 @@
+"""The report of one evaluation as a document: everything that FIELD's honest evaluation names, in one order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ferlab.evaluation.comparison import Contestant, compare
+from ferlab.evaluation.comparison_report import HOW_TO_READ, pictures_of, tables_of
+from ferlab.evaluation.document import Card, Document, Picture, Section, Table
+from ferlab.evaluation.figures import confusion_figure, per_class_figure
+from ferlab.evaluation.findings import Findings
+from ferlab.evaluation.metrics import HEADLINE, TITLES, Estimate, Scores
+from ferlab.evaluation.probability_figures import (
+    precision_recall_figure,
+    reliability_figure,
+    risk_coverage_figure,
+    roc_figure,
+)
+from ferlab.evaluation.table_formats import percent
+
+WORDING = (
+    "A category is the expression as perceived by the annotators, not what a person felt. "
+    "Subgroups (age, sex, skin tone): not assessed."
+)
+RESAMPLES, SEED = 2000, 0
+
+
+def document_of(
+    subject: Contestant,
+    findings: Findings,
+    others: Sequence[Contestant],
+    facts: Mapping[str, str],
+    mistakes: Any = None,
+) -> Document:
+    """The report of ``subject``; ``others`` were scored on the same images and are tested against it."""
+    where = f"{subject.name} on {findings.predictions.split}"
+    sections = [
+        _result(subject, findings),
+        *_side_by_side(subject, others),
+        _by_category(findings, where),
+        _confusion(findings, where),
+        *_curves(findings, where),
+        *_calibration(findings, where),
+        *_soft(findings),
+        *_mistakes(mistakes),
+        Section("Provenance", facts=dict(facts) | _cost_facts(subject)),
+    ]
+    return Document(f"{subject.name} on {findings.predictions.protocol}, {findings.predictions.split}", sections)
+
+
+def _result(subject: Contestant, findings: Findings) -> Section:
+    cards = [Card(TITLES[name], *_card_texts(name, item)) for name, item in findings.scores.estimates.items()]
+    tables = []
+    if findings.twin_free is not None:
+        shown = [("all images", findings.scores), ("without them", findings.twin_free)]
+        tables.append(_scores_table("Images", shown, "With and without images whose pixels were also trained on"))
+    if findings.augmented is not None and findings.augmented_scores is not None:
+        views = f"{findings.augmented.n_views} views ({findings.augmented.name})"
+        shown = [("the image alone (the result above)", findings.scores), (views, findings.augmented_scores)]
+        tables.append(_scores_table("Predictions are made from", shown, "With test-time augmentation"))
+    paragraph = f"{subject.name} on n = {findings.scores.n:,} images. {WORDING}"
+    return Section("Result", cards, [paragraph], tables)
+
+
+def _scores_table(first: str, rows: Sequence[tuple[str, Scores]], caption: str) -> Table:
+    columns = [first, "n", *(TITLES[name] for name in HEADLINE)]
+    cells = [[name, f"{scores.n:,}", *(percent(scores.estimates[one]) for one in HEADLINE)] for name, scores in rows]
+    return Table(columns, cells, caption)
+
+
+def _side_by_side(subject: Contestant, others: Sequence[Contestant]) -> Iterator[Section]:
+    if not others:
+        return
+    for block in compare([subject, *others], subject.id, RESAMPLES, SEED):
+        yield Section("Runs side by side", (), [HOW_TO_READ], tables_of(block), pictures_of(block))
+
+
+def _by_category(findings: Findings, where: str) -> Section:
+    rows = [
+        [row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}"]
+        for row in findings.scores.per_class
+    ]
+    table = Table(["category", "precision", "recall", "F1", "support"], rows)
+    return Section(
+        "By category", tables=[table], pictures=[Picture(per_class_figure(findings.scores, where), "By category")]
+    )
+
+
+def _confusion(findings: Findings, where: str) -> Section:
+    names = [row.name for row in findings.scores.per_class]
+    counts = [
+        [name, *(f"{count:,}" for count in row)] for name, row in zip(names, findings.scores.confusion, strict=True)
+    ]
+    table = Table(["perceived as (rows), predicted", *names], counts, "Counts")
+    figure = confusion_figure(findings.scores, where)
+    caption = (
+        "Per cent of each row, counts in brackets: what the annotators said in rows, what was predicted in columns."
+    )
+    return Section("Confusion matrix", tables=[table], pictures=[Picture(figure, "Confusion matrix", caption)])
+
+
+def _curves(findings: Findings, where: str) -> Iterator[Section]:
+    if findings.probability is None:
+        return
+    yield Section(
+        "ROC and precision-recall",
+        pictures=[
+            Picture(roc_figure(findings.predictions, where), "ROC", "Each category against all others."),
+            Picture(
+                precision_recall_figure(findings.predictions, where), "Precision and recall",
+                "Dotted: what guessing gives, the category's share of the images.",
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _calibration(findings: Findings, where: str) -> Iterator[Section]:
+    if findings.probability is None:
+        return
+    shown = [("as predicted", findings.probability)]
+    paragraphs = []
+    if findings.calibration is not None:
+        temperature = findings.calibration.temperature
+        shown.append((f"with temperature {temperature:.2f}", findings.calibration.after))
+        paragraphs.append("The temperature was fitted on validation; it changes no prediction, only how sure they are.")
+    rows = [
+        [name, *("-" if value is None else f"{value:.4f}" for value in one.values().values())] for name, one in shown
+    ]
+    columns = ["probabilities", *(NAMES.get(key, key) for key in findings.probability.values())]
+    calibrated = findings.calibration.predictions if findings.calibration is not None else None
+    pictures = [
+        Picture(
+            reliability_figure(findings.predictions, calibrated, where), "Reliability",
+            "On the diagonal the stated probability is the share that is right; below it, a model is too sure.",
+        ),
+        Picture(
+            risk_coverage_figure(findings.predictions, where), "Risk and coverage",
+            "Errors among the answers that are kept when the least sure ones are withheld.",
+        ),
+    ]  # fmt: skip
+    yield Section("Calibration", (), paragraphs, [Table(columns, rows)], pictures)
+
+
+NAMES = {
+    "auc_ovr": "AUC (one against rest)", "nll": "NLL", "brier": "Brier", "ece": "calibration error", "aurc": "AURC",
+}  # fmt: skip
+
+
+def _soft(findings: Findings) -> Iterator[Section]:
+    if findings.soft is None:
+        return
+    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in vars(findings.soft).items()]
+    text = "Against the distribution of the annotators' votes instead of the one label."
+    yield Section("Against the votes", (), [text], [Table(["measure", "value"], rows)])
+
+
+def _mistakes(figure: Any) -> Iterator[Section]:
+    if figure is not None:
+        caption = (
+            "Wrong answers of the highest probability. Some are wrong labels: looking at them is part of the result."
+        )
+        yield Section("Surest mistakes", pictures=[Picture(figure, "Surest mistakes", caption)])
+
+
+def _cost_facts(subject: Contestant) -> dict[str, str]:
+    costs = subject.costs
+    known = {
+        "parameters": (costs.parameters, ",.0f", ""),
+        "operations for one image": (costs.mflops, ",.1f", " MFLOPs"),
+        "size of the model's file": (costs.size_mb, ".1f", " MB"),
+        "training": (costs.minutes, ".1f", " minutes"),
+    }
+    return {name: f"{value:{form}}{unit}" for name, (value, form, unit) in known.items() if value is not None}
+
+
+def _card_texts(name: str, estimate: Estimate) -> tuple[str, str]:
+    """The value and its interval: shares in per cent, a correlation as it is."""
+    if name == "mcc":
+        return f"{estimate.value:.3f}", f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
+    return f"{100 * estimate.value:.1f} %", f"95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"

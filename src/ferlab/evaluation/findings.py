@@ -1,0 +1,80 @@
+"""All that an evaluation finds out about one set of predictions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ferlab.evaluation.calibration import Calibration, calibrate
+from ferlab.evaluation.metrics import Scores, score
+from ferlab.evaluation.probability import ProbabilityScores, probability_scores
+from ferlab.evaluation.soft import SoftScores, soft_scores
+from ferlab.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Predictions made of ``n_views`` views of every image; ``name`` says which."""
+
+    name: str
+    n_views: int
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found; None where there is nothing to find it from.
+
+    ``probability``: scores of the probabilities (a tool may give labels only). ``calibration``: before and after a
+    temperature that was fitted on validation. ``twin_free``: without images whose pixels were also trained on.
+    ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against the annotators' votes.
+    """
+
+    predictions: Predictions
+    scores: Scores
+    probability: ProbabilityScores | None
+    calibration: Calibration | None
+    twin_free: Scores | None
+    augmented: Augmented | None
+    augmented_scores: Scores | None
+    soft: SoftScores | None
+
+    def flat(self) -> Iterator[tuple[str, float]]:
+        """Every number as an MLflow metric, named by the split: ``test_accuracy``, ``test_twin_free_macro_f1``."""
+        split = self.predictions.split
+        yield from self.scores.flat(split).items()
+        for scores, name in ((self.twin_free, "twin_free"), (self.augmented_scores, "tta")):
+            if scores is not None:
+                yield from scores.flat(f"{split}_{name}").items()
+        if self.probability is not None:
+            yield from _named(split, self.probability.values())
+        if self.calibration is not None:
+            yield f"{split}_temperature", self.calibration.temperature
+            yield from _named(f"{split}_calibrated", self.calibration.after.values())
+        if self.soft is not None:
+            yield from _named(split, vars(self.soft))
+
+
+def find(
+    predictions: Predictions,
+    resamples: int,
+    seed: int,
+    validation: Predictions | None = None,
+    augmented: Augmented | None = None,
+) -> Findings:
+    """Score ``predictions`` in every way that they allow; ``validation`` is what the temperature is fitted on."""
+    twins = predictions.twins is not None and predictions.twins.any()
+    return Findings(
+        predictions,
+        score(predictions, resamples, seed),
+        None if predictions.hard else probability_scores(predictions),
+        None if predictions.hard or validation is None else calibrate(validation, predictions),
+        score(predictions.twin_free(), resamples, seed) if twins else None,
+        augmented,
+        score(augmented.predictions, resamples, seed) if augmented else None,
+        None
+        if predictions.hard or predictions.votes is None
+        else soft_scores(predictions.probabilities, predictions.votes),
+    )
+
+
+def _named(prefix: str, values: dict[str, float | None]) -> Iterator[tuple[str, float]]:
+    return ((f"{prefix}_{name}", value) for name, value in values.items() if value is not None)

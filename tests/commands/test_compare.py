@@ -1,0 +1,72 @@
+"""``compare`` on recorded runs: what it returns, writes and refuses."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ferlab.commands.compare import run
+from ferlab.commands.evaluate import evaluate
+from ferlab.config.nodes import Compute, Evaluation, Intervals
+from ferlab.config.schema import CompareConfig, EvaluateConfig
+from ferlab.errors import UserError
+from ferlab.tracking.records import find_run
+
+
+def compared(place: Any, **changes: Any) -> dict[str, Any]:
+    settings = {"study": "study", "runs": [], "split": "validation", "baseline": None, "evaluation": Intervals(100, 0)}
+    return run(CompareConfig(**(settings | changes)), place.context)
+
+
+def test_a_study_is_compared_in_every_form(recorded: Any) -> None:
+    place = recorded("compare")
+    runs = [place.train("seq1-s0", 0), place.train("seq1-s1", 1), place.train("wide", 2, width=0.5)]
+    result = compared(place)
+    assert {row["run_id"] for row in result["runs"]} == set(runs)
+    best = result["runs"][0]
+    assert "mcnemar" not in best
+    for row in result["runs"][1:]:
+        assert row["baseline"] == best["run_id"]
+        expected = row["metrics"]["accuracy"]["value"] - best["metrics"]["accuracy"]["value"]
+        assert row["differences"]["accuracy"]["value"] == pytest.approx(expected)
+    record = find_run(result["run_id"])
+    assert Path(result["report"]) == record.artifact("comparison.html")
+    with record.artifact("comparison.csv").open() as file:
+        assert [row["run_id"] for row in csv.DictReader(file)] == [row["run_id"] for row in result["runs"]]
+    assert record.artifact("comparison.md").read_text().count("seq1-s0") == 2, "results and costs"
+    assert "\\begin{tabular}" in record.artifact("comparison.tex").read_text()
+    printed = place.printed.getvalue()
+    assert "seeds" in printed, "two runs differ in their seed alone"
+    assert "±" in printed
+
+
+def test_the_test_split_is_compared_by_the_last_evaluations(recorded: Any) -> None:
+    place = recorded("compare")
+    runs = [place.train("a", 0), place.train("b", 1)]
+    with pytest.raises(UserError, match=f"{runs[0]}.*not evaluated on test.*ferlab evaluate run={runs[0]}"):
+        compared(place, split="test")
+    for one in runs:
+        evaluate(EvaluateConfig(None, one, "test", Evaluation(100, 0), Compute("local")), place.context)
+    result = compared(place, split="test", baseline=runs[1])
+    scores = {row["run_id"]: row["metrics"]["accuracy"]["value"] for row in result["runs"]}
+    for one in runs:
+        assert scores[one] == pytest.approx(find_run(one).metrics["test_accuracy"])
+    assert [row["run_id"] for row in result["runs"] if "baseline" not in row] == [runs[1]]
+    assert {row["costs"]["openings"] for row in result["runs"]} == {1}
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(recorded: Any) -> None:
+    place = recorded("compare")
+    first, second = place.train("a", 0), place.train("b", 1)
+    with pytest.raises(UserError, match="baseline=b: is not among"):
+        compared(place, runs=[first], baseline="b")
+    with pytest.raises(UserError, match="named twice"):
+        compared(place, runs=[first, first])
+    find_run(second).artifact("predictions/validation.parquet").unlink()
+    with pytest.raises(UserError, match=f"run {second} .b.: its artifact .* is not there"):
+        compared(place)
+    with place.context.store.run("prepare", "study", "p") as other:
+        pass
+    with pytest.raises(UserError, match="is prepare: it has no predictions"):
+        compared(place, runs=[other.id])

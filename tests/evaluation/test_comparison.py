@@ -1,0 +1,136 @@
+"""Comparisons: blocks, ranking, tests against the baseline, seeds; and what stands in the files."""
+
+import csv
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from ferlab.errors import UserError
+from ferlab.evaluation.comparison import Contestant, Costs, compare, reasons, recall_differences
+from ferlab.evaluation.comparison_report import csv_of, document_of, tables_of
+from ferlab.evaluation.document import render
+
+from .conftest import Page, guessed
+
+
+def run(name: str, seed: int, right: float, group: str = "", **changes) -> Contestant:
+    run_id = f"{name}-{seed}".ljust(32, "0")
+    predictions = replace(guessed(run_id, seed, right), **changes)
+    return Contestant(run_id, name, group or run_id, predictions, Costs(parameters=1000.0 + seed))
+
+
+def test_runs_are_ranked_by_accuracy_and_tested_against_the_best_one() -> None:
+    runs = [run("weak", 1, 0.4), run("best", 2, 0.8), run("fair", 3, 0.6)]
+    (block,) = compare(runs, None, 200, 0)
+    assert [row.run.name for row in block.rows] == ["best", "fair", "weak"]
+    assert block.baseline.run.name == "best"
+    best = next(one for one in runs if one.name == "best").predictions
+    for row in block.rows[1:]:
+        found = row.run.predictions
+        only_best = int(((best.predicted == best.labels) & (found.predicted != found.labels)).sum())
+        only_run = int(((best.predicted != best.labels) & (found.predicted == found.labels)).sum())
+        test = row.against.mcnemar
+        assert (test.only_first, test.only_second) == (only_best, only_run)
+        assert test.p_value == pytest.approx(binomtest(only_best, only_best + only_run).pvalue)
+        difference = (found.predicted == found.labels).mean() - (best.predicted == best.labels).mean()
+        assert row.against.differences["accuracy"].value == pytest.approx(difference)
+    raw = sorted(row.against.mcnemar.p_value for row in block.rows[1:])
+    assert sorted(row.against.adjusted for row in block.rows[1:]) == pytest.approx(
+        [min(2 * raw[0], 1), max(min(2 * raw[0], 1), raw[1])]
+    )
+
+
+def test_order_of_samples_changes_nothing() -> None:
+    first, second = run("a", 1, 0.6), run("b", 2, 0.7)
+    order = np.random.default_rng(0).permutation(len(second.predictions))
+    kept = second.predictions
+    shuffled = replace(
+        second,
+        predictions=replace(
+            kept,
+            ids=tuple(kept.ids[i] for i in order),
+            labels=kept.labels[order],
+            probabilities=kept.probabilities[order],
+        ),
+    )
+    straight, turned = (compare([first, one], first.id, 200, 0)[0] for one in (second, shuffled))
+    assert straight.challenger.against == turned.challenger.against
+
+
+def test_a_chosen_baseline_stands_whatever_its_rank() -> None:
+    runs = [run("weak", 1, 0.4), run("best", 2, 0.8)]
+    (block,) = compare(runs, runs[0].id, 200, 0)
+    assert block.baseline.run.name == "weak"
+    assert block.challenger.against.differences["accuracy"].low > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"protocol": "fer2013/official"}, {"dataset_digest": "e" * 64}, {"taxonomy": "other"}, {"split": "validation"}],
+    ids=str,
+)
+def test_runs_that_cannot_be_ranked_stand_in_blocks_of_their_own(change: dict[str, str]) -> None:
+    runs = [run("a", 1, 0.5), run("b", 2, 0.6), run("other", 3, 0.9, **change)]
+    blocks = compare(runs, None, 100, 0)
+    assert [[row.run.name for row in block.rows] for block in blocks] == [["b", "a"], ["other"]]
+    (reason,) = reasons(blocks)
+    key, value = next(iter(change.items()))
+    assert key == "split" or value[:8] in reason
+    text = Page(render(document_of(blocks, "t"))).text
+    assert "never ranked together" in text
+
+
+def test_other_samples_are_another_block() -> None:
+    whole = run("a", 1, 0.5)
+    part = replace(run("b", 2, 0.6), predictions=guessed("b", 2, 0.6, size=200))
+    blocks = compare([whole, part], None, 100, 0)
+    assert len(blocks) == 2
+    assert "other samples" in reasons(blocks)[0]
+
+
+def test_seeds_are_gathered_with_mean_and_deviation() -> None:
+    runs = [run(f"seq1-s{seed}", seed, 0.6, "same") for seed in range(3)] + [run("alone", 9, 0.5)]
+    (block,) = compare(runs, None, 100, 0)
+    (group,) = block.seeds
+    values = [(one.predictions.predicted == one.predictions.labels).mean() for one in runs[:3]]
+    spread = group.spread["accuracy"]
+    assert (group.name, spread.n) == ("seq1", 3)
+    assert spread.mean == pytest.approx(np.mean(values))
+    assert spread.std == pytest.approx(np.std(values, ddof=1))
+    assert any("±" in cell for table in tables_of(block) for row in table.rows for cell in row)
+
+
+def test_recall_differences_are_of_every_class() -> None:
+    (block,) = compare([run("a", 1, 0.5), run("b", 2, 0.8)], None, 100, 0)
+    names, table = recall_differences(block)
+    assert len(names) == 1
+    base, other = block.baseline.run.predictions, block.challenger.run.predictions
+    for place in range(7):
+        of_class = base.labels == place
+        expected = (other.predicted[of_class] == place).mean() - (base.predicted[of_class] == place).mean()
+        assert table[0, place] == pytest.approx(expected)
+
+
+def test_csv_holds_every_run_unrounded() -> None:
+    blocks = compare([run("a", 1, 0.5), run("b", 2, 0.8), run("c", 3, 0.7, dataset_digest="e" * 64)], None, 100, 0)
+    rows = list(csv.DictReader(io.StringIO(csv_of(blocks))))
+    assert [row["name"] for row in rows] == ["b", "a", "c"]
+    block = blocks[0]
+    assert float(rows[1]["accuracy"]) == block.rows[1].scores.estimates["accuracy"].value
+    assert float(rows[1]["p_holm"]) == block.rows[1].against.adjusted
+    assert rows[0]["p_holm"] == ""
+    assert float(rows[1]["parameters"]) == 1001
+
+
+def test_the_same_run_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="named twice"):
+        compare([run("a", 1, 0.5)] * 2, None, 100, 0)
+
+
+def test_one_run_alone_is_shown_without_tests() -> None:
+    (block,) = compare([run("a", 1, 0.5)], None, 100, 0)
+    assert block.challenger is None
+    assert Page(render(document_of([block], "t"))).open == []
