@@ -24,13 +24,19 @@ pytestmark = [
 ]
 
 
-def page_text(url: str, profile: Path, patience_ms: int) -> str:
-    """The DOM after the page's scripts have run."""
+def opened(url: str, profile: Path, patience_ms: int) -> tuple[str, str]:
+    """The DOM after the page's scripts have run, and what the browser logged."""
     done = subprocess.run(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--virtual-time-budget={patience_ms}", "--dump-dom", url],
+        [CHROMIUM, *FLAGS, "--enable-logging=stderr", f"--user-data-dir={profile}",
+         f"--virtual-time-budget={patience_ms}", "--dump-dom", url],
         capture_output=True, text=True, timeout=180, check=True,
     )  # fmt: skip
-    return done.stdout
+    return done.stdout, done.stderr
+
+
+def page_text(url: str, profile: Path, patience_ms: int) -> str:
+    """The DOM after the page's scripts have run."""
+    return opened(url, profile, patience_ms)[0]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +87,44 @@ def test_the_ui_shows_every_stage_with_curves_and_lineage(pipeline_home, ui, tmp
         assert "synthetic-carved" in text, "the dataset input is shown"
 
 
-def test_the_report_shows_numbers_and_pictures_without_a_network(pipeline_home, tmp_path):
-    (report, *_) = pipeline_home.glob("artifacts/*/artifacts/report.html")
-    text = page_text(report.as_uri(), tmp_path / "profile", 5_000)
-    assert text.count('src="data:image/png') >= 2
+def test_what_the_console_says_would_be_seen(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<script>console.error('broken on purpose')</script>")
+    assert "CONSOLE" in opened(page.as_uri(), tmp_path / "profile", 1_000)[1]
+
+
+@pytest.fixture(scope="module")
+def pages(pipeline_home):
+    """The report of the pipeline's ensemble, and a comparison of its runs on the test split."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    command = [sys.executable, "-m", "ferlab", "compare", "study=quickstart", "split=test", "evaluation.resamples=100"]
+    subprocess.run(
+        command, env=environment | {"FERLAB_HOME": str(pipeline_home)}, cwd=pipeline_home, check=True, timeout=300
+    )
+    reports = list(pipeline_home.glob("artifacts/*/artifacts/report.html"))
+    (ensemble,) = {one.read_bytes(): one for one in reports if b"Runs side by side" in one.read_bytes()}.values()
+    (comparison,) = pipeline_home.glob("artifacts/*/artifacts/comparison.html")
+    return {"report": ensemble, "comparison": comparison}
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_pages_show_numbers_and_pictures_without_a_network_and_without_errors(pages, name, tmp_path):
+    text, log = opened(pages[name].as_uri(), tmp_path / "profile", 5_000)
+    assert text.count('src="data:image/png') >= 4
     assert "http://" not in text
     assert "https://" not in text
-    assert "as perceived by the annotators" in text
+    assert "CONSOLE" not in log
+    assert "p (Holm)" in text
+    if name == "report":
+        assert "as perceived by the annotators" in text
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_pages_print_on_paper(pages, name, tmp_path):
+    paper = tmp_path / "page.pdf"
+    subprocess.run(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={paper}", pages[name].as_uri()],
+        capture_output=True, timeout=180, check=True,
+    )  # fmt: skip
+    assert paper.read_bytes().startswith(b"%PDF")
+    assert paper.read_bytes().count(b"/Type /Page\n") >= 2

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ferlab.config.files import config_root
+from ferlab.ensembling.combination import Combination
 from ferlab.evaluation.metrics import score
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
@@ -116,7 +117,7 @@ def test_metrics_of_the_result_are_those_of_the_stored_predictions(done: tuple[W
             assert ended.result["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
 
 
-def test_the_ensemble_model_is_the_weighted_mean_of_its_members_predictions(done: tuple[Workplace, Done]) -> None:
+def test_the_ensemble_model_is_the_combination_of_its_members_predictions(done: tuple[Workplace, Done]) -> None:
     """Two ways that never meet: the stored model on the test shards, and the members' stored test predictions."""
     place, ended = done
     stored = {}
@@ -124,9 +125,9 @@ def test_the_ensemble_model_is_the_weighted_mean_of_its_members_predictions(done
         found = Predictions.load(place.artifacts(run.info.run_id) / "predictions/test.parquet").ordered_by_id()
         stored[found.run_id] = found
     ensemble = ended.result["ensemble_run_id"]
-    weights = json.loads((place.artifacts(ensemble) / "weights.json").read_text())["weights"]
-    mean = sum(weight * stored[member].probabilities for member, weight in weights.items())
-    np.testing.assert_allclose(stored[ensemble].probabilities, mean, atol=2e-5)
+    combination = Combination.from_json(json.loads((place.artifacts(ensemble) / "combination.json").read_text()))
+    together = combination.apply(np.stack([stored[member].probabilities for member in combination.members]))
+    np.testing.assert_allclose(stored[ensemble].probabilities, together, atol=2e-5)
 
 
 def test_the_report_names_the_ensemble_and_its_members(done: tuple[Workplace, Done]) -> None:

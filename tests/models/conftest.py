@@ -1,12 +1,13 @@
 """Rows of the catalog as small untrained models, each built once a file, and pixels to feed them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ferlab.ensembling.combination import Combination
 from ferlab.models.blocks import base_of, every_layer
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CATALOG
@@ -14,6 +15,12 @@ from ferlab.models.catalog import CATALOG
 HEAVY = ("densenet121", "resnet50", "resnet50v2", "efficientnetv2_b0", "convnext_tiny", "mobilenetv3_large")
 """Rows whose tests take more than three seconds each."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def weighted_mean(weights: Sequence[float]) -> Combination:
+    """Members mixed by ``weights``."""
+    table = np.repeat(np.array(weights, float)[:, None], len(CLASSES), axis=1)
+    return Combination("weighted", CLASSES, tuple(f"run{i}" for i in range(len(weights))), table, np.ones(len(weights)))
 
 
 @pytest.fixture(scope="session")

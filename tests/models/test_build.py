@@ -17,7 +17,7 @@ from ferlab.models.catalog import CATALOG
 from ferlab.models.ensemble import ensemble_model
 from ferlab.training.precision import precision_policy
 
-from .conftest import HEAVY
+from .conftest import HEAVY, weighted_mean
 
 LIGHT = tuple(name for name in CATALOG if name not in HEAVY)
 ROWS = [*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)]
@@ -101,7 +101,7 @@ def reloaded(
         saved = {name: settled(name) for name in names}
         if names == LIGHT:
             members = [saved["seq1"], new_settled("seq1", seed=1), saved["vgg16"]]
-            saved["ensemble"] = ensemble_model(members, [0.5, 0.2, 0.3])
+            saved["ensemble"] = ensemble_model(members, weighted_mean([0.5, 0.2, 0.3]))
         for key, model in saved.items():
             images = pixels(5, *model.input_shape[2:])
             np.save(folder / f"{key}.images.npy", images)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ferlab.ensembling.fitting import Plan, fit
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.ensemble import ensemble_model
@@ -176,6 +177,7 @@ def test_a_base_without_a_feature_map_is_refused(tf: Any) -> None:
 
 def test_an_ensemble_is_refused_by_name(tf: Any) -> None:
     members = [network("seq1", 1, 32, 0.25), network("seq2", 1, 32, 0.25)]
-    combined = ensemble_model(members, [0.5, 0.5])
+    mean = fit(Plan("mean"), ["a", "b"], "1234567", np.full((2, 1, 7), 1 / 7), np.zeros(1, np.int64))
+    combined = ensemble_model(members, mean)
     with pytest.raises(UserError, match="model ensemble: Grad-CAM needs its layers base and logits"):
         class_activation(combined, np.zeros((1, 48, 48, 1), np.uint8), np.array([0]))

@@ -1,36 +1,66 @@
 """``ferlab ensemble``: trained runs combined on validation, and the combination as one model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ferlab.commands.backend import set_up_backend
+from ferlab.commands.ensemble_members import Members, chosen_members
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import find_prepared
-from ferlab.commands.terminal import percent
-from ferlab.commands.training_record import BOOTSTRAP_SEED, EXAMPLES, PREDICTIONS, RESAMPLES, model_metadata
+from ferlab.commands.terminal import Terminal
+from ferlab.commands.training_record import BOOTSTRAP_SEED, EXAMPLES, RESAMPLES, cost_metrics, model_metadata
 from ferlab.config.schema import EnsembleConfig
 from ferlab.emotions import require_same_classes
-from ferlab.ensembling.combine import aligned, combine, member_weights
-from ferlab.errors import UserError
+from ferlab.ensembling.alignment import stacked
+from ferlab.ensembling.combination import Combination
+from ferlab.ensembling.crossfit import Trial, attempt, best
+from ferlab.ensembling.diversity import Diversity, as_csv, diversity
+from ferlab.ensembling.fitting import plans
+from ferlab.ensembling.selection import growing_means
+from ferlab.evaluation.ensemble_figures import diversity_figure, growth_figure
 from ferlab.evaluation.figures import confusion_figure, ranking_figure
-from ferlab.evaluation.metrics import Scores, score
+from ferlab.evaluation.metrics import Estimate, Scores, score
+from ferlab.evaluation.table_formats import percent
+from ferlab.manifest import Manifest
 from ferlab.models.ensemble import ensemble_model
 from ferlab.predictions import Predictions
-from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A method that was tried: its trial, and its scores on samples it was not fitted on."""
+
+    trial: Trial
+    scores: Scores
+
+    def as_json(self) -> dict[str, Any]:
+        """A row of ``methods`` of ``--json``."""
+        accuracy = vars(self.scores.estimates["accuracy"])
+        return {"method": self.trial.plan.name, "accuracy": accuracy, "nll": self.trial.nll,
+                "fit_accuracy": self.trial.fit_accuracy}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Ensembled:
-    """A finished ensemble run: its members' weights, its and their scores on validation."""
+    """A finished ensemble run: its members and their weights, its scores on validation, what was tried."""
 
     run_id: str
     name: str
+    members: Members
     weights: dict[str, float]
-    scores: Scores
+    chosen: Tried
+    tried: list[Tried]
+    spread: Diversity
+    growth: list[Estimate]
+
+    @property
+    def scores(self) -> Scores:
+        """Of the chosen method, out of fold."""
+        return self.chosen.scores
 
 
 def main() -> list[Outcome]:
@@ -39,60 +69,135 @@ def main() -> list[Outcome]:
 
 
 def run(config: EnsembleConfig, context: Context) -> dict[str, Any]:
-    """Combine runs; the result has run_id, the validation metrics and the members' weights by run id."""
+    """Combine runs; the result has run_id, the metrics, the members' weights, the methods and the curve."""
     _ = context.store
     done = ensemble(config, context)
-    context.terminal.say(
-        f"{done.name}: accuracy {percent(done.scores.estimates['accuracy'])} on validation, where it was fitted"
-    )
-    context.terminal.say(f"run {done.run_id}")
-    return {"run_id": done.run_id, "metrics": done.scores.as_json(), "weights": done.weights}
+    show(done, context.terminal)
+    names = [done.members.records[place] for place in done.members.order]
+    return {
+        "run_id": done.run_id,
+        "metrics": done.scores.as_json(),
+        "method": done.chosen.trial.combination.method,
+        "weights": done.weights,
+        "methods": [one.as_json() for one in done.tried],
+        "growth": [
+            {"members": count, "added": record.id, "accuracy": vars(estimate)}
+            for count, (record, estimate) in enumerate(zip(names, done.growth, strict=True), start=1)
+        ],
+    }
 
 
 def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None) -> Ensembled:
-    """Fit the members' weights on validation, build the one model, record both in one MLflow run."""
-    records = [find_run(reference) for reference in config.runs]
-    if len({record.id for record in records}) != len(records):
-        message = f"runs: the same run is named twice ({', '.join(record.id for record in records)})."
-        raise UserError(message)
-    members = aligned([_predictions(record) for record in records])
-    method = config.ensemble.method
-    weights = member_weights(members, method)
-    study = config.study or records[0].study
+    """Fit the combination on validation, build the one model, record both in one MLflow run."""
+    members = chosen_members(config, context)
+    first = members.predictions[0]
+    tried = [_try(trial, first) for trial in _trials(config, members)]
+    winner = best([one.trial for one in tried])
+    chosen = next(one for one in tried if one.trial is winner)
+    combination, ids = winner.combination, [record.id for record in members.records]
+    study = config.study or members.records[0].study
     set_up_backend(config.compute)
-    name = f"ensemble-{len(records)}-{method}"
+    name = f"ensemble-{len(ids)}-{combination.method}"
     with context.store.run("ensemble", study, name, parent=parent) as run:
-        run.log_config({"runs": [record.id for record in records], "method": method, "study": study})
-        run.link("train", [record.id for record in records])
-        folder, manifest = find_prepared(context, members[0].dataset_digest)
-        require_same_classes(manifest.classes, members[0].classes, str(folder), f"run {records[0].id}")
+        run.log_config({"runs": ids, "study": study, "top": config.top, "diverse": config.diverse,
+                        "ensemble": vars(config.ensemble), "chosen": winner.plan.name})  # fmt: skip
+        run.link("train", ids)
+        folder, manifest = find_prepared(context, first.dataset_digest)
+        require_same_classes(manifest.classes, first.classes, str(folder), f"run {ids[0]}")
         run.log_dataset(manifest, folder, "ensemble")
-        combined = combine(members, weights, run.id)
-        scores = score(combined, RESAMPLES, BOOTSTRAP_SEED)
-        run.log_saved(combined.save, "validation.parquet", "predictions")
-        run.log_metrics(scores.flat("val"))
-        by_id = {record.id: float(weight) for record, weight in zip(records, weights, strict=True)}
-        run.log_json({"method": method, "weights": by_id}, "weights.json")
-        _log_figures(run, records, members, scores)
-        model = ensemble_model([record.load_model() for record in records], list(weights))
-        run.log_metrics({"parameters": model.count_params()})
-        shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
-        example = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        run.log_model(model, example, model_metadata(manifest, run.id, name))
-    return Ensembled(run.id, name, by_id, scores)
+        _log_choice(run, tried, chosen, first)
+        spread, growth = diversity(members.predictions), _growth(members)
+        _log_members(run, members, chosen.scores, spread, growth)
+        _log_model(run, members, combination, manifest)
+    return Ensembled(run.id, name, members, combination.member_weights(), chosen, tried, spread, growth)
 
 
-def _predictions(record: RunRecord) -> Predictions:
-    if record.stage not in ("train", "ensemble"):
-        stage = record.stage or "not one of ferlab"
-        message = f"run {record.id} ({record.name}) is {stage}: only trained runs can be combined."
-        raise UserError(message)
-    return Predictions.load(record.artifact(PREDICTIONS))
+def _trials(config: EnsembleConfig, members: Members) -> list[Trial]:
+    return [attempt(plan, members.predictions, config.ensemble.folds) for plan in plans(config.ensemble)]
 
 
-def _log_figures(run: Run, records: Sequence[RunRecord], members: Sequence[Predictions], scores: Scores) -> None:
+def _try(trial: Trial, first: Predictions) -> Tried:
+    return Tried(trial, score(replace(first, probabilities=trial.out_of_fold), RESAMPLES, BOOTSTRAP_SEED))
+
+
+def _growth(members: Members) -> list[Estimate]:
+    """Accuracy of the equal mean of the first 1, 2, ... members in their order."""
+    means = growing_means(stacked(members.predictions), members.order)
+    first = members.predictions[0]
+    scores = (score(replace(first, probabilities=mean), RESAMPLES, BOOTSTRAP_SEED) for mean in means)
+    return [one.estimates["accuracy"] for one in scores]
+
+
+def _log_choice(run: Run, tried: Sequence[Tried], chosen: Tried, first: Predictions) -> None:
+    """Predictions and scores out of fold, the accuracy where it was fitted beside them, the methods, the weights."""
+    predictions = replace(first, probabilities=chosen.trial.out_of_fold, run_id=run.id)
+    run.log_saved(predictions.save, "validation.parquet", "predictions")
+    run.log_metrics(
+        chosen.scores.flat("val") | {"val_nll": chosen.trial.nll, "fit_accuracy": chosen.trial.fit_accuracy}
+    )
+    combination = chosen.trial.combination
+    run.log_json(combination.as_json(), "combination.json")
+    run.log_json({"method": combination.method, "weights": combination.member_weights()}, "weights.json")
+    run.log_json([one.as_json() for one in tried], "methods.json")
+
+
+def _log_members(run: Run, members: Members, scores: Scores, spread: Diversity, growth: Sequence[Estimate]) -> None:
+    run.log_text(as_csv(spread, members.names), "diversity.csv")
+    run.log_figure(diversity_figure(members.names, spread.disagreement, spread.correlation), "figures/diversity.png")
+    added = [members.names[place] for place in members.order]
+    run.log_figure(growth_figure(added, growth, "Equal mean on validation"), "figures/growth.png")
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     rows = [(run.name, scores.estimates["accuracy"])]
-    for record, member in zip(records, members, strict=True):
-        rows.append((record.name, score(member, RESAMPLES, BOOTSTRAP_SEED).estimates["accuracy"]))
+    for name, member in zip(members.names, members.predictions, strict=True):
+        rows.append((name, score(member, RESAMPLES, BOOTSTRAP_SEED).estimates["accuracy"]))
     run.log_figure(ranking_figure(rows, "accuracy on validation", "Ensemble and members"), "figures/members.png")
+
+
+def _log_model(run: Run, members: Members, combination: Combination, manifest: Manifest) -> None:
+    model = ensemble_model([record.load_model() for record in members.records], combination)
+    run.log_metrics(cost_metrics(model))
+    shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
+    example = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    said = {"method": combination.method, "weights": combination.member_weights()}
+    run.log_model(model, example, model_metadata(manifest, run.id, run.name) | {"combination": said})
+
+
+def show(done: Ensembled, terminal: Terminal) -> None:
+    """Print the methods, the members with their weights, how differently they err, and the score."""
+    if len(done.tried) > 1:
+        terminal.table(
+            "Methods on validation samples they were not fitted on",
+            ["method", "accuracy [95 % interval]", "NLL", "where fitted"],
+            [_method_row(one, one is done.chosen) for one in done.tried],
+        )
+    names = done.members.names
+    accuracies = [float((one.predicted == one.labels).mean()) for one in done.members.predictions]
+    terminal.table(
+        f"Members of {done.name}",
+        ["run", "validation", "weight"],
+        [
+            [name, f"{100 * accuracy:.1f}", f"{weight:.2f}"]
+            for name, accuracy, weight in zip(names, accuracies, done.weights.values(), strict=True)
+        ],
+    )
+    terminal.table(
+        "Diversity of pairs",
+        ["run", "and", "disagree", "Q", "error correlation"],
+        [_pair_row(done.spread, names, pair) for pair in done.spread.pairs],
+        text_columns=2,
+    )
+    terminal.say(f"{done.name}: accuracy {percent(done.scores.estimates['accuracy'])} on validation, out of fold")
+    terminal.say(f"run {done.run_id}")
+
+
+def _method_row(one: Tried, chosen: bool) -> list[str]:
+    name = f"{one.trial.plan.name} (chosen)" if chosen else one.trial.plan.name
+    trial = one.trial
+    inside = f"{100 * trial.fit_accuracy:.1f}" if trial.plan.fitted else "-"
+    return [name, percent(one.scores.estimates["accuracy"]), f"{trial.nll:.3f}", inside]
+
+
+def _pair_row(spread: Diversity, names: Sequence[str], pair: tuple[int, int]) -> list[str]:
+    tables = (spread.q[pair], spread.correlation[pair])
+    numbers = ("-" if np.isnan(value) else f"{value:.2f}" for value in tables)
+    return [names[pair[0]], names[pair[1]], f"{100 * spread.disagreement[pair]:.1f} %", *numbers]

@@ -5,15 +5,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ferlab.commands.ensemble import ensemble
-from ferlab.commands.evaluate import Evaluated, evaluate, say_augmented, say_twin_free
+from ferlab.commands.evaluate import Evaluated, evaluate
+from ferlab.commands.evaluation_record import say_augmented, say_twin_free
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts, with_absolute_paths
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
-from ferlab.commands.terminal import duration, percent
+from ferlab.commands.terminal import duration
 from ferlab.commands.train import Trained, run_name, train
 from ferlab.config.nodes import Member
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
+from ferlab.evaluation.table_formats import percent
 from ferlab.samples import TEST
 
 SHARED = ("dataset", "preparation", "compute", "debug", "study")
@@ -46,18 +48,17 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
         parent.link("train", [one.run_id for one in trained])
         parent.link("ensemble", [combined.run_id])
         alone = [evaluate(_evaluation(one.run_id, config), context, parent) for one in trained]
-        others = [done.subject for done in alone]
-        final = evaluate(_evaluation(combined.run_id, config), context, parent, others)
-        parent.log_metrics(final.subject.scores.flat(TEST))
+        final = evaluate(_evaluation(combined.run_id, config), context, parent, alone)
+        parent.log_metrics(dict(final.findings.flat()))
         parent.log_file(final.report)
     _show(trained, alone, combined.weights, final, context)
     return {
-        **say_augmented(final, context),
-        **say_twin_free(final, context),
+        **say_augmented(final.findings, context),
+        **say_twin_free(final.findings, context),
         "run_id": parent.id,
-        "metrics": final.subject.scores.as_json(),
+        "metrics": final.findings.scores.as_json(),
         "ensemble_run_id": combined.run_id,
-        "members": [{"run_id": one.run_id, "name": one.name, "metrics": done.subject.scores.as_json(),
+        "members": [{"run_id": one.run_id, "name": one.name, "metrics": done.findings.scores.as_json(),
                      "epochs": one.epochs, "minutes": one.minutes, "images_per_s": one.images_per_s,
                      "parameters": one.parameters} for one, done in zip(trained, alone, strict=True)],
         "report": str(final.report),
@@ -133,13 +134,13 @@ def _show(
         [
             done.subject.name,
             percent(one.scores.estimates["accuracy"]),
-            percent(done.subject.scores.estimates["accuracy"]),
-            f"{100 * done.subject.scores.estimates['macro_f1'].value:.1f}",
+            percent(done.findings.scores.estimates["accuracy"]),
+            f"{100 * done.findings.scores.estimates['macro_f1'].value:.1f}",
             f"{weights[one.run_id]:.2f}",
         ]
         for one, done in zip(trained, alone, strict=True)
     ]
-    estimates = final.subject.scores.estimates
+    estimates = final.findings.scores.estimates
     rows.append(
         [
             final.subject.name,
@@ -150,7 +151,7 @@ def _show(
         ]
     )
     context.terminal.table(
-        f"Members and ensemble: accuracy with 95 % interval, test n = {final.subject.scores.n:,}",
+        f"Members and ensemble: accuracy with 95 % interval, test n = {final.findings.scores.n:,}",
         ["run", "validation", "test", "macro F1", "weight"],
         rows,
     )
