@@ -13,7 +13,7 @@ SPARK4 := build/spark4
 SPARK4_PACKAGES := "pyspark>=4.1,<4.2" "py4j==0.10.9.9"
 
 .PHONY: help install demo test test-slow test-spark4 bench-verify bench-preparation bench-reading bench-encodings \
-	bench-listing bench-capacity bench-training lint lock clean
+	bench-listing bench-capacity bench-training bench-evaluation lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench-capacity: install ## what clusters of 50 to 1,000 workers would take, simu
 
 bench-training: install ## speed of training against plain Keras, cached features, tracking (FER2013=DIR for real faces)
 	$(BIN)/python benchmarks/training.py $(if $(FER2013),--fer2013 $(FER2013))
+
+bench-evaluation: install ## time of intervals, and of many runs tested against a baseline
+	$(BIN)/python benchmarks/evaluation.py
 
 lint: install
 	$(BIN)/ruff check .
