@@ -13,7 +13,7 @@ SPARK4 := build/spark4
 SPARK4_PACKAGES := "pyspark>=4.1,<4.2" "py4j==0.10.9.9"
 
 .PHONY: help install demo test test-slow test-spark4 bench-verify bench-preparation bench-reading bench-encodings \
-	bench-listing bench-capacity bench-training bench-evaluation lint lock clean
+	bench-listing bench-capacity bench-training bench-evaluation bench-ensemble lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ bench-training: install ## speed of training against plain Keras, cached feature
 
 bench-evaluation: install ## time of intervals, and of many runs tested against a baseline
 	$(BIN)/python benchmarks/evaluation.py
+
+bench-ensemble: install ## the ensemble of the stored predictions of experiments=fer2013_backbones
+	$(BIN)/python benchmarks/study_ensemble.py
 
 lint: install
 	$(BIN)/ruff check .

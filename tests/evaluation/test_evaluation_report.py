@@ -82,7 +82,8 @@ def test_headline_and_classes_stand_there_with_their_numbers(findings: Findings,
         value = f"{item.value:.3f}" if name == "mcc" else f"{100 * item.value:.1f} %"
         assert value in page.text
     for row in findings.scores.per_class:
-        assert f"{row.name} {row.precision:.3f} {row.recall:.3f} {row.f1:.3f} {row.support}" in page.text
+        low, high = row.recall_interval
+        assert f"{row.name} {row.precision:.3f} {row.recall:.3f} [{low:.3f}, {high:.3f}] {row.f1:.3f} [" in page.text
 
 
 def test_twins_and_augmentation_stand_apart_with_their_own_numbers(document: Document, findings: Findings) -> None:

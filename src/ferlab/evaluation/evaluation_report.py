@@ -8,7 +8,7 @@ from ferlab.evaluation.comparison_report import HOW_TO_READ, pictures_of, tables
 from ferlab.evaluation.document import Card, Document, Picture, Section, Table
 from ferlab.evaluation.figures import confusion_figure, per_class_figure
 from ferlab.evaluation.findings import Findings
-from ferlab.evaluation.metrics import HEADLINE, TITLES, Estimate, Scores
+from ferlab.evaluation.metrics import HEADLINE, TITLES, Estimate, Interval, Scores
 from ferlab.evaluation.probability_figures import (
     precision_recall_figure,
     reliability_figure,
@@ -76,13 +76,23 @@ def _side_by_side(subject: Contestant, others: Sequence[Contestant]) -> Iterator
 
 def _by_category(findings: Findings, where: str) -> Section:
     rows = [
-        [row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}"]
+        [
+            row.name,
+            f"{row.precision:.3f}",
+            _with_interval(row.recall, row.recall_interval),
+            _with_interval(row.f1, row.f1_interval),
+            f"{row.support:,}",
+        ]
         for row in findings.scores.per_class
     ]
     table = Table(["category", "precision", "recall", "F1", "support"], rows)
     return Section(
         "By category", tables=[table], pictures=[Picture(per_class_figure(findings.scores, where), "By category")]
     )
+
+
+def _with_interval(value: float, interval: Interval | None) -> str:
+    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _confusion(findings: Findings, where: str) -> Section:
@@ -117,7 +127,10 @@ def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     if findings.probability is None:
         return
     shown = [("as predicted", findings.probability)]
-    paragraphs = []
+    losses = "; ".join(
+        f"{NAMES[name]} {_with_interval(one.value, (one.low, one.high))}" for name, one in findings.losses.items()
+    )
+    paragraphs = [f"As predicted, with 95 % intervals: {losses}."]
     if findings.calibration is not None:
         temperature = findings.calibration.temperature
         shown.append((f"with temperature {temperature:.2f}", findings.calibration.after))

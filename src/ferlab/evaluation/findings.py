@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ferlab.evaluation.calibration import Calibration, calibrate
-from ferlab.evaluation.metrics import Scores, score
-from ferlab.evaluation.probability import ProbabilityScores, probability_scores
+from ferlab.evaluation.metrics import Estimate, Scores, score
+from ferlab.evaluation.probability import ProbabilityScores, loss_estimates, probability_scores
 from ferlab.evaluation.soft import SoftScores, soft_scores
 from ferlab.predictions import Predictions
 
@@ -23,7 +23,8 @@ class Augmented:
 class Findings:
     """What was found; None where there is nothing to find it from.
 
-    ``probability``: scores of the probabilities (a tool may give labels only). ``calibration``: before and after a
+    ``probability``: scores of the probabilities (a tool may give labels only), ``losses`` those of them that have
+    intervals. ``calibration``: before and after a
     temperature that was fitted on validation. ``twin_free``: without images whose pixels were also trained on.
     ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against the annotators' votes.
     """
@@ -31,6 +32,7 @@ class Findings:
     predictions: Predictions
     scores: Scores
     probability: ProbabilityScores | None
+    losses: dict[str, Estimate]
     calibration: Calibration | None
     twin_free: Scores | None
     augmented: Augmented | None
@@ -46,6 +48,9 @@ class Findings:
                 yield from scores.flat(f"{split}_{name}").items()
         if self.probability is not None:
             yield from _named(split, self.probability.values())
+        for name, item in self.losses.items():
+            yield f"{split}_{name}_low", item.low
+            yield f"{split}_{name}_high", item.high
         if self.calibration is not None:
             yield f"{split}_temperature", self.calibration.temperature
             yield from _named(f"{split}_calibrated", self.calibration.after.values())
@@ -66,6 +71,7 @@ def find(
         predictions,
         score(predictions, resamples, seed),
         None if predictions.hard else probability_scores(predictions),
+        {} if predictions.hard else loss_estimates(predictions, resamples, seed),
         None if predictions.hard or validation is None else calibrate(validation, predictions),
         score(predictions.twin_free(), resamples, seed) if twins else None,
         augmented,

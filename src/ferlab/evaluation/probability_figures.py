@@ -1,12 +1,17 @@
 """Figures of probabilities, in the look of ``figures``: ROC, precision-recall, reliability, risk and coverage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ferlab.evaluation.figures import PALETTE, new_axes
-from ferlab.evaluation.probability import auc_ovr, reliability_bins, risk_coverage
+from ferlab.evaluation.probability import (
+    Curve,
+    auc_ovr,
+    precision_recall_curves,
+    reliability_bins,
+    risk_coverage,
+    roc_curves,
+)
 from ferlab.predictions import Predictions
 
 DASHES = ("-", "--", "-.", ":")
@@ -14,12 +19,9 @@ DASHES = ("-", "--", "-.", ":")
 
 def roc_figure(predictions: Predictions, where: str) -> Any:
     """One curve a class against the rest; the area under each in the legend."""
-    from sklearn.metrics import auc, roc_curve
-
     figure, axes = new_axes(7.6, 5.2)
-    for name, right, probability, style in _one_against_rest(predictions):
-        wrong_share, right_share, _ = roc_curve(right, probability)
-        axes.plot(wrong_share, right_share, label=f"{name} ({auc(wrong_share, right_share):.3f})", **style)
+    for curve, style in _styled(roc_curves(predictions)):
+        axes.plot(curve.x, curve.y, label=f"{curve.name} ({curve.area:.3f})", **style)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
     mean = auc_ovr(predictions.labels, predictions.probabilities)
     title = f"ROC, {where}" + ("" if mean is None else f"\nmean area {mean:.3f}")
@@ -30,14 +32,11 @@ def roc_figure(predictions: Predictions, where: str) -> Any:
 
 def precision_recall_figure(predictions: Predictions, where: str) -> Any:
     """One curve a class against the rest; the average precision of each in the legend."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
     figure, axes = new_axes(7.6, 5.2)
-    for name, right, probability, style in _one_against_rest(predictions):
-        precision, recall, _ = precision_recall_curve(right, probability)
-        average = average_precision_score(right, probability)
-        axes.step(recall, precision, where="post", label=f"{name} ({average:.3f})", **style)
-        axes.axhline(right.mean(), color=style["color"], linewidth=0.8, linestyle=":")
+    for curve, style in _styled(precision_recall_curves(predictions)):
+        axes.step(curve.x, curve.y, where="post", label=f"{curve.name} ({curve.area:.3f})", **style)
+        guessing = (predictions.labels == predictions.classes.index(curve.name)).mean()
+        axes.axhline(guessing, color=style["color"], linewidth=0.8, linestyle=":")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title=f"Precision and recall, {where}")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
@@ -74,16 +73,10 @@ def risk_coverage_figure(predictions: Predictions, where: str) -> Any:
     return figure
 
 
-def _one_against_rest(predictions: Predictions) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, Any]]]:
-    """Name, whether each sample is of the class, its probability, and a style told apart in print, of every class.
-
-    Classes without samples, or without others, have no curve.
-    """
+def _styled(curves: Sequence[Curve]) -> Iterator[tuple[Curve, dict[str, Any]]]:
+    """Every curve with a colour and a dash, told apart in print."""
     import seaborn as sns
 
     colours = sns.color_palette(PALETTE)
-    for place, name in enumerate(predictions.classes):
-        right = predictions.labels == place
-        if right.any() and not right.all():
-            style = {"color": colours[place % len(colours)], "linestyle": DASHES[place % len(DASHES)]}
-            yield name, right, predictions.probabilities[:, place], style
+    for place, curve in enumerate(curves):
+        yield curve, {"color": colours[place % len(colours)], "linestyle": DASHES[place % len(DASHES)]}
