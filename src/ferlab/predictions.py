@@ -84,7 +84,7 @@ class Predictions:
         if self.twins is not None:
             columns["twin"] = pa.array(self.twins)
         for index, name in enumerate(self.classes):
-            columns[f"p_{name}"] = pa.array(self.probabilities[:, index].astype(np.float32))
+            columns[f"p_{name}"] = pa.array(self.probabilities[:, index].astype(np.float64))
             if self.votes is not None:
                 columns[f"v_{name}"] = pa.array(self.votes[:, index].astype(np.int16))
         metadata = {f"ferlab.{key}": str(getattr(self, key)) for key in METADATA}

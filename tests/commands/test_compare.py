@@ -45,9 +45,13 @@ def test_the_test_split_is_compared_by_the_last_evaluations(recorded: Any) -> No
     place = recorded("compare")
     runs = [place.train("a", 0), place.train("b", 1)]
     with pytest.raises(UserError, match=f"{runs[0]}.*not evaluated on test.*ferlab evaluate run={runs[0]}"):
+        compared(place, split="test", runs=runs)
+    with pytest.raises(UserError, match="none of its 2 runs has predictions on test"):
         compared(place, split="test")
-    for one in runs:
+    for position, one in enumerate(runs):
         evaluate(EvaluateConfig(None, one, "test", Evaluation(100, 0), Compute("local")), place.context)
+        assert len(compared(place, split="test")["runs"]) == position + 1
+    assert f"left out: run {runs[1]}" in place.printed.getvalue()
     result = compared(place, split="test", baseline=runs[1])
     scores = {row["run_id"]: row["metrics"]["accuracy"]["value"] for row in result["runs"]}
     for one in runs:
@@ -65,7 +69,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(recorded: Any) -> None:
         compared(place, runs=[first, first])
     find_run(second).artifact("predictions/validation.parquet").unlink()
     with pytest.raises(UserError, match=f"run {second} .b.: its artifact .* is not there"):
-        compared(place)
+        compared(place, runs=[first, second])
+    assert [row["run_id"] for row in compared(place)["runs"]] == [first]
     with place.context.store.run("prepare", "study", "p") as other:
         pass
     with pytest.raises(UserError, match="is prepare: it has no predictions"):

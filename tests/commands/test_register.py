@@ -104,6 +104,18 @@ def test_a_champion_that_is_gone_stays(reign: Any) -> None:
     assert not decide(asked("x"), base, ("1", "f" * 32)).crowned
 
 
+def test_versions_without_a_champion_are_left_to_a_person(recorded: Any) -> None:
+    from mlflow.tracking import MlflowClient
+
+    place = recorded("register")
+    run_id = place.train("a", 0)
+    run(asked(run_id), place.context)
+    MlflowClient().delete_registered_model_alias("faces", "champion")
+    assert champion_of("faces") == ("", "")
+    assert not run(asked(run_id), place.context)["crowned"]
+    assert champion_of("no such model") is None
+
+
 def test_a_run_without_a_model_is_refused(recorded: Any) -> None:
     place = recorded("register")
     with place.context.store.run("compare", "study", "c") as other:

@@ -25,6 +25,8 @@ def run(name: str, seed: int, right: float, group: str = "", **changes) -> Conte
 def test_runs_are_ranked_by_accuracy_and_tested_against_the_best_one() -> None:
     runs = [run("weak", 1, 0.4), run("best", 2, 0.8), run("fair", 3, 0.6)]
     (block,) = compare(runs, None, 200, 0)
+    assert not block.baseline_named
+    assert "explore only" in tables_of(block)[0].caption
     assert [row.run.name for row in block.rows] == ["best", "fair", "weak"]
     assert block.baseline.run.name == "best"
     best = next(one for one in runs if one.name == "best").predictions
@@ -64,6 +66,7 @@ def test_a_chosen_baseline_stands_whatever_its_rank() -> None:
     runs = [run("weak", 1, 0.4), run("best", 2, 0.8)]
     (block,) = compare(runs, runs[0].id, 200, 0)
     assert block.baseline.run.name == "weak"
+    assert "explore only" not in tables_of(block)[0].caption
     assert block.challenger.against.differences["accuracy"].low > 0
 
 

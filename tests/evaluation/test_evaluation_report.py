@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ferlab.evaluation.comparison import Contestant, Costs
+from ferlab.evaluation.comparison import Contestant, Costs, compare
 from ferlab.evaluation.document import Document, render
 from ferlab.evaluation.evaluation_report import document_of
 from ferlab.evaluation.findings import Augmented, Findings, find
@@ -34,7 +34,12 @@ def findings() -> Findings:
 def document(findings: Findings) -> Document:
     subject = contestant("ensemble", "a" * 32, 0, 0.7)
     others = [contestant("seq1", "b" * 32, 1, 0.5), contestant("seq2", "c" * 32, 2, 0.65)]
-    return document_of(subject, findings, others, {"protocol": "fer2013/carved", "times opened": "3"})
+    return document_of(
+        subject,
+        findings,
+        compare([subject, *others], subject.id, 200, 0),
+        {"protocol": "fer2013/carved", "times opened": "3"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +134,8 @@ def test_metrics_of_all_parts_have_names_of_their_own(findings: Findings) -> Non
 
 def test_names_with_markup_are_shown_not_run(findings: Findings) -> None:
     hostile = contestant("<script>alert(1)</script>", "x" * 32, 3, 0.4)
-    html = render(document_of(hostile, findings, [contestant("<img src=x>", "y" * 32, 4, 0.5)], {"<i>": "&<>"}))
+    blocks = compare([hostile, contestant("<img src=x>", "y" * 32, 4, 0.5)], hostile.id, 100, 0)
+    html = render(document_of(hostile, findings, blocks, {"<i>": "&<>"}))
     assert "<script" not in html
     assert "<img src=x>" not in html
     assert "<i>" not in html

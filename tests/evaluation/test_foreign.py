@@ -37,8 +37,14 @@ def test_synonyms_and_capitals_name_the_same_classes(tmp_path) -> None:
 
 
 def test_ids_keep_their_leading_zeros(tmp_path) -> None:
-    (tmp_path / "a.csv").write_text("id,prediction\n007,happy\n7,sad\n")
-    assert read_foreign(tmp_path / "a.csv", CLASSES).ids == ("007", "7")
+    (tmp_path / "a.csv").write_text("Id,prediction\n007,happy\n7,sad\nNA,fear\n")
+    assert read_foreign(tmp_path / "a.csv", CLASSES).ids == ("007", "7", "NA")
+
+
+def test_a_column_that_stands_there_twice_is_refused(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("id,happy,happy\n1,.5,.5\n")
+    with pytest.raises(UserError, match="column happy stands there more than once"):
+        read_foreign(tmp_path / "a.csv", CLASSES)
 
 
 def test_labels_become_certain_answers_that_say_so(tmp_path) -> None:

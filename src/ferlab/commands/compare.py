@@ -7,7 +7,7 @@ from ferlab.commands.contestants import EXTERNAL, contestant
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
-from ferlab.evaluation.comparison import Block, Ranked, compare, reasons
+from ferlab.evaluation.comparison import Block, Contestant, Ranked, compare, reasons
 from ferlab.evaluation.comparison_report import csv_of, document_of, tables_of
 from ferlab.evaluation.document import render
 from ferlab.evaluation.table_formats import as_latex, as_markdown
@@ -33,18 +33,18 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
     _ = context.store
     records = _records(config)
     baseline = find_run(config.baseline).id if config.baseline else None
-    if baseline and baseline not in [record.id for record in records]:
-        message = f"baseline={config.baseline}: is not among the {len(records)} runs that are compared."
+    runs = _contestants(records, config, context)
+    if baseline and baseline not in [one.id for one in runs]:
+        message = f"baseline={config.baseline}: is not among the {len(runs)} runs that are compared."
         raise UserError(message)
-    runs = [contestant(record, config.split) for record in records]
     blocks = compare(runs, baseline, config.evaluation.resamples, config.evaluation.seed)
-    with context.store.run("compare", config.study, f"compare-{len(records)}") as tracked:
+    with context.store.run("compare", config.study, f"compare-{len(runs)}") as tracked:
         tracked.log_config(
-            {"runs": [record.id for record in records], "study": config.study, "split": config.split,
+            {"runs": [one.id for one in runs], "study": config.study, "split": config.split,
              "baseline": baseline, "evaluation": vars(config.evaluation)}
         )  # fmt: skip
-        tracked.link("compared", [record.id for record in records])
-        _log(tracked, blocks, f"{config.study}: {len(records)} runs on {config.split}")
+        tracked.link("compared", [one.id for one in runs])
+        _log(tracked, blocks, f"{config.study}: {len(runs)} runs on {config.split}")
         report = find_run(tracked.id).artifact(HTML)
     for block in blocks:
         for table in tables_of(block):
@@ -57,6 +57,22 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
         "report": str(report),
         "runs": [_row(block, row) for block in blocks for row in block.rows],
     }
+
+
+def _contestants(records: Sequence[RunRecord], config: CompareConfig, context: Context) -> list[Contestant]:
+    """The runs with their predictions; of a study, those that have none are said and left out."""
+    found = []
+    for record in records:
+        try:
+            found.append(contestant(record, config.split))
+        except UserError as error:
+            if config.runs:
+                raise
+            context.terminal.warn(f"left out: {error}")
+    if not found:
+        message = f"study={config.study}: none of its {len(records)} runs has predictions on {config.split}."
+        raise UserError(message)
+    return found
 
 
 def _records(config: CompareConfig) -> list[RunRecord]:
@@ -92,6 +108,9 @@ def _row(block: Block, row: Ranked) -> dict[str, Any]:
     }
     if row.against is not None:
         found["baseline"] = block.baseline.run.id
-        found["differences"] = {name: vars(item) for name, item in row.against.differences.items()}
+        found["differences"] = {
+            name: {**vars(item), "p_holm": row.against.adjusted_differences[name]}
+            for name, item in row.against.differences.items()
+        }
         found["mcnemar"] = {**vars(row.against.mcnemar), "p_holm": row.against.adjusted}
     return found

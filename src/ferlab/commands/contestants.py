@@ -1,5 +1,7 @@
 """From a recorded run to what can be compared: its predictions on a split, what it cost, which runs it repeats."""
 
+import json
+from hashlib import sha256
 from pathlib import Path
 
 from ferlab.commands.training_record import PREDICTIONS
@@ -67,4 +69,4 @@ def group_of(record: RunRecord) -> str:
     if record.stage != "train":
         return record.id
     kept = {key: value for key, value in record.params.items() if key not in OWN and not key.startswith("compute.")}
-    return "; ".join(f"{key}={value}" for key, value in sorted(kept.items()))
+    return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

@@ -77,7 +77,7 @@ def run(config: EnsembleConfig, context: Context) -> dict[str, Any]:
     return {
         "run_id": done.run_id,
         "metrics": done.scores.as_json(),
-        "method": done.chosen.trial.combination.method,
+        "method": done.chosen.trial.plan.name,
         "weights": done.weights,
         "methods": [one.as_json() for one in done.tried],
         "growth": [
@@ -97,7 +97,7 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
     combination, ids = winner.combination, [record.id for record in members.records]
     study = config.study or members.records[0].study
     set_up_backend(config.compute)
-    name = f"ensemble-{len(ids)}-{combination.method}"
+    name = f"ensemble-{len(ids)}-{winner.plan.name.replace(' ', '-')}"
     with context.store.run("ensemble", study, name, parent=parent) as run:
         run.log_config({"runs": ids, "study": study, "top": config.top, "diverse": config.diverse,
                         "ensemble": vars(config.ensemble), "chosen": winner.plan.name})  # fmt: skip

@@ -76,25 +76,30 @@ def evaluate(
         stage = record.stage or "not one of ferlab"
         message = f"run {record.id} ({record.name}) is {stage}: it holds no model to evaluate."
         raise UserError(message)
+    if record.stage == "ensemble" and split == VALIDATION:
+        message = f"run {record.id} ({record.name}): was fitted on validation; its val_ metrics are those out of fold."
+        raise UserError(message)
     folder, manifest = find_prepared(context, record.tags.get("dataset.digest", ""))
+    validation = _validation(record, split)
     set_up_backend(config.compute)
     model = record.load_model()
     with context.store.run("evaluate", config.study or record.study, f"evaluate-{record.name}", parent=parent) as run:
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
         run.log_dataset(manifest, folder, "evaluate")
-        opening = _open_test(record.id, int(record.tags.get(OPENINGS, "0")), context.home) if split == TEST else None
+        opening = _open_test(record.id, context.home) if split == TEST else None
         views = _views(settings, manifest.size_px)
         predictions, seen_often = predict_split_with_views(model, folder, manifest, split, record.id, views, opening)
         augmented = None if settings.tta == "none" else Augmented(settings.tta, len(views), seen_often)
-        findings = find(predictions, settings.resamples, settings.seed, _validation(record, split), augmented)
+        findings = find(predictions, settings.resamples, settings.seed, validation, augmented)
         mistakes = mistakes_picture(folder, manifest, predictions, model, record.name, opening)
         costs = costs_of(record)
         costs = replace(costs, openings=opening.count) if opening else costs
         subject = Contestant(record.id, record.name, record.id, predictions, costs)
         facts = run_facts(record, predictions, manifest, costs.openings or 0)
-        log_evaluation(run, subject, findings, [other.subject for other in others], facts, mistakes)
-        add_metrics(record.id, {f"{split}_{name}": findings.scores.estimates[name].value for name in HEADLINE})
+        log_evaluation(run, subject, findings, [other.subject for other in others], facts, settings, mistakes)
+        if opening:
+            add_metrics(record.id, {f"{split}_{name}": findings.scores.estimates[name].value for name in HEADLINE})
     return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
 
 
@@ -113,6 +118,9 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
         message = "evaluation.tta: views are made of images; a file of predictions has none. Leave it out."
         raise UserError(message)
     study, tool = config.study or STUDY, config.name or path.stem
+    if "'" in tool or "`" in tool:
+        message = f"name={tool}: leave quotes out of it; earlier openings are found by this name."
+        raise UserError(message)
     asked = PrepareConfig(study, config.dataset, config.preparation, config.compute, config.debug)
     prepared = on_this_machine(ensure_prepared(asked, context)[0], context)
     manifest = prepared.manifest
@@ -121,16 +129,15 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
         run.log_config({"predictions": str(path), "split": split, "evaluation": vars(settings)})
         run.set_tags({TOOL: tool, "ferlab.predictions_sha256": sha256(path.read_bytes()).hexdigest()})
         run.log_dataset(manifest, prepared.folder, "evaluate")
-        earlier = len([one for one in runs_with_tag(TOOL, tool) if one.params.get("split") == TEST])
-        opening = _open_test(run.id, earlier, context.home) if split == TEST else None
+        opening = _open_test(run.id, context.home, tool, manifest.digest) if split == TEST else None
         samples = samples_without_pixels(prepared.folder, manifest, split, opening)
         ordered = in_order(foreign, [sample.id for sample in samples], str(path))
         predictions = answered(samples, ordered, manifest, split, run.id, foreign.hard)
         findings = find(predictions, settings.resamples, settings.seed)
-        openings = opening.count if opening else earlier
+        openings = opening.count if opening else 0
         subject = Contestant(run.id, tool, run.id, predictions, Costs(openings=openings))
         facts = data_facts(predictions, manifest, openings) | {"predictions of": tool, "file": str(path)}
-        log_evaluation(run, subject, findings, (), facts)
+        log_evaluation(run, subject, findings, (), facts, settings)
     return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
 
 
@@ -139,15 +146,22 @@ def _validation(record: RunRecord, split: str) -> Predictions | None:
     if split == VALIDATION:
         return None
     try:
-        return Predictions.load(record.artifact(PREDICTIONS))
+        file = record.artifact(PREDICTIONS)
     except UserError:
         return None
+    return Predictions.load(file)
 
 
-def _open_test(run_id: str, earlier: int, home: Path) -> Opening:
-    """Write on the model's run that its test split is opened once more, before it is."""
+def _open_test(run_id: str, home: Path, tool: str = "", digest: str = "") -> Opening:
+    """Write on the subject's run that the test split is opened once more, before it is.
+
+    A file has a run of its own every time: earlier openings are those of all runs of ``tool`` on the data ``digest``,
+    ended well or not.
+    """
     with exclusive(home / "mlflow.lock"):
-        openings = max(earlier, int(find_run(run_id).tags.get(OPENINGS, "0"))) + 1
+        same = runs_with_tag(TOOL, tool, ended_well=False) if tool else []
+        earlier = [one for one in same if one.tags.get("dataset.digest") == digest] or [find_run(run_id)]
+        openings = max(int(one.tags.get(OPENINGS, "0")) for one in earlier) + 1
         add_tag(run_id, OPENINGS, str(openings))
     return Opening(run_id, openings)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.launch import Context
-from ferlab.evaluation.comparison import Contestant
+from ferlab.config.nodes import Evaluation
+from ferlab.evaluation.comparison import Contestant, compare
 from ferlab.evaluation.document import render
 from ferlab.evaluation.evaluation_report import document_of
 from ferlab.evaluation.findings import Findings
-from ferlab.evaluation.metrics import HEADLINE, TITLES
+from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
@@ -27,6 +28,7 @@ def log_evaluation(
     findings: Findings,
     others: Sequence[Contestant],
     facts: Mapping[str, str],
+    settings: Evaluation,
     mistakes: Any = None,
 ) -> None:
     """Everything on the evaluation's run; ``mistakes`` is a figure of the surest ones, None without images."""
@@ -36,7 +38,8 @@ def log_evaluation(
         saver = partial(_save_augmented, findings.augmented.predictions, findings.augmented.name)
         run.log_saved(saver, f"{split}_tta.parquet", "predictions")
     run.log_metrics(dict(findings.flat()))
-    document = document_of(subject, findings, others, facts, mistakes)
+    block = compare([subject, *others], subject.id, settings.resamples, settings.seed) if others else []
+    document = document_of(subject, findings, block, facts, mistakes)
     for picture in document.pictures:
         run.log_figure(picture.figure, f"figures/{picture.title.lower().replace(' ', '_')}.png")
     run.log_text(render(document), REPORT)
@@ -89,7 +92,8 @@ def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> d
         "copy of the dataset": "; ".join((manifest.verdict, *manifest.alarms)),
         TWINS: _twins_in_words(predictions),
         "times the test split was opened for it": str(openings),
-        "intervals": "percentile bootstrap over images, 95 %",
+        "intervals": INTERVALS,
+        "seeds": "one: what another start would change, only `ferlab compare` over several runs shows",
         "subgroups (age, sex, skin tone)": "not assessed",
     }
 

@@ -15,6 +15,7 @@ from ferlab.evaluation.significance import PairedDifference, paired_differences
 from ferlab.evaluation.table_formats import percent
 from ferlab.predictions import Predictions
 from ferlab.samples import TEST, VALIDATION
+from ferlab.storage.files import exclusive
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.registry import CHAMPION, champion_of, crown, register
 
@@ -39,13 +40,17 @@ def run(config: RegisterConfig, context: Context) -> dict[str, Any]:
     """Register one run; the result has the version, whether it became the champion, and why."""
     _ = context.store
     record = find_run(config.run)
+    if record.status != "FINISHED":
+        message = f"run {record.id} ({record.name}) is {record.status}: only finished runs are registered."
+        raise UserError(message)
     predictions = Predictions.load(predictions_of(record, VALIDATION))
     if predictions.run_id != record.id or record.stage == EXTERNAL:
         message = f"run {record.id} ({record.name}): there is no model to register, only predictions."
         raise UserError(message)
     set_up_backend(config.compute)
     model = record.load_model()
-    with context.store.run("register", config.study or record.study, f"register-{record.name}") as tracked:
+    study, name = config.study or record.study, f"register-{record.name}"
+    with exclusive(context.home / "registry.lock"), context.store.run("register", study, name) as tracked:
         tracked.log_config({"run": record.id, "model": config.model, "metric": config.metric, "margin": config.margin})
         tracked.link("model", [record.id])
         decision = decide(config, predictions, champion_of(config.model))
@@ -75,6 +80,8 @@ def decide(config: RegisterConfig, candidate: Predictions, champion: tuple[str, 
     if champion is None:
         return Decision(True, "champion: the first version")
     version, reference = champion
+    if not version:
+        return Decision(False, "not champion: there are versions and none is champion; set the alias by hand")
     try:
         reigning = Predictions.load(predictions_of(find_run(reference), VALIDATION)).ordered_by_id()
     except UserError as error:

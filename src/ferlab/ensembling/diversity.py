@@ -1,5 +1,7 @@
 """How differently members err: pairwise disagreement, Yule's Q and correlation of errors (Kuncheva & Whitaker 2003)."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,9 +53,11 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def as_csv(found: Diversity, names: Sequence[str]) -> str:
     """One line a pair; what is not defined stays empty."""
-    lines = ["first,second,first_run,second_run,disagreement,q,error_correlation"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["first", "second", "first_run", "second_run", "disagreement", "q", "error_correlation"])
     for i, j in found.pairs:
         values = (table[i, j] for table in (found.disagreement, found.q, found.correlation))
-        numbers = ("" if np.isnan(value) else f"{value:.6f}" for value in values)
-        lines.append(",".join((names[i], names[j], found.members[i], found.members[j], *numbers)))
-    return "\n".join(lines) + "\n"
+        numbers = ["" if np.isnan(value) else f"{value:.6f}" for value in values]
+        writer.writerow([names[i], names[j], found.members[i], found.members[j], *numbers])
+    return text.getvalue()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ferlab.evaluation.document import Table
+from ferlab.evaluation.metrics import INTERVALS
 from ferlab.evaluation.table_formats import as_markdown
 
 LICENCES: Mapping[str, str] = {
@@ -56,7 +57,7 @@ def model_card(facts: CardFacts) -> str:
         LICENCES.get(family, f"{facts.dataset}: licence not known."),
         "## Results",
         *(as_markdown(table) for table in facts.scores),
-        "Intervals: percentile bootstrap over images, 95 %. They do not hold what another seed would change.",
+        f"Intervals: {INTERVALS}. They do not hold what another seed would change.",
         "## Noise ceiling",
         CEILINGS.get(family, UNKNOWN_CEILING),
         "## Subgroups",

@@ -1,5 +1,6 @@
 """Runs side by side: ranked in one block per protocol and data, each tested against a baseline on the same images."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 
 from ferlab.errors import UserError
-from ferlab.evaluation.metrics import Scores, score
+from ferlab.evaluation.metrics import HEADLINE, Scores, score
 from ferlab.evaluation.significance import (
     McNemar,
     PairedDifference,
@@ -58,11 +59,15 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Against:
-    """A run against the baseline: differences are run minus baseline; ``adjusted``: McNemar's p after Holm."""
+    """A run against the baseline: differences are run minus baseline.
+
+    ``adjusted``: McNemar's p after Holm over the runs, ``adjusted_differences`` the bootstrap's of each measure.
+    """
 
     mcnemar: McNemar
     differences: Mapping[str, PairedDifference]
     adjusted: float
+    adjusted_differences: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,10 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Block:
-    """Runs that may be ranked, the best first: same protocol, classes, data and samples."""
+    """Runs that may be ranked, the best first: same protocol, classes, data and samples.
+
+    ``baseline_named``: the baseline was asked for; otherwise it is the best run, chosen by the numbers shown.
+    """
 
     protocol: str
     taxonomy: str
@@ -93,6 +101,7 @@ class Block:
     n: int
     rows: tuple[Ranked, ...]
     seeds: tuple[Seeds, ...]
+    baseline_named: bool
 
     @property
     def title(self) -> str:
@@ -146,8 +155,8 @@ def reasons(blocks: Sequence[Block]) -> list[str]:
 
 
 def _key(predictions: Predictions) -> tuple[str, ...]:
-    samples = sha256("\n".join(sorted(predictions.ids)).encode()).hexdigest()
-    kept = predictions
+    kept = predictions.ordered_by_id()
+    samples = sha256("\n".join(kept.ids).encode() + kept.labels.astype(np.int64).tobytes()).hexdigest()
     return (kept.protocol, kept.taxonomy, ",".join(kept.classes), kept.dataset_digest, kept.split, samples)
 
 
@@ -165,6 +174,7 @@ def _block(runs: Sequence[Contestant], baseline: str | None, resamples: int, see
         len(first),
         tuple(Ranked(run, scores, tests.get(run.id)) for run, scores in scored),
         _seeds(scored),
+        chosen.id == baseline,
     )
 
 
@@ -178,7 +188,13 @@ def _tests(runs: Sequence[Contestant], baseline: Contestant, resamples: int, see
         differences = paired_differences(labels, answers, predicted, classes, resamples, seed)
         found.append((mcnemar(answers == labels, predicted == labels), differences))
     adjusted = holm([test.p_value for test, _ in found])
-    return {run.id: Against(*pair, float(p)) for run, pair, p in zip(others, found, adjusted, strict=True)}
+    by_measure = {name: holm([differences[name].p_value for _, differences in found]) for name in HEADLINE}
+    return {
+        run.id: Against(
+            *found[place], float(adjusted[place]), {name: float(p[place]) for name, p in by_measure.items()}
+        )
+        for place, run in enumerate(others)
+    }
 
 
 def _seeds(scored: Sequence[tuple[Contestant, Scores]]) -> tuple[Seeds, ...]:
@@ -187,7 +203,7 @@ def _seeds(scored: Sequence[tuple[Contestant, Scores]]) -> tuple[Seeds, ...]:
         groups[run.group].append((run, scores))
     return tuple(
         Seeds(
-            members[0][0].name.rpartition("-s")[0] or members[0][0].name,
+            re.sub(r"-s\d+(?=-|$)", "", members[0][0].name),
             {
                 name: mean_and_spread([scores.estimates[name].value for _, scores in members])
                 for name in members[0][1].estimates

@@ -13,12 +13,11 @@ DIVERGING = "RdBu"
 """Blue for more, red for less: told apart by colour-blind readers, and in print by the signs in the cells."""
 
 
-def differences_figure(rows: Sequence[tuple[str, PairedDifference]], baseline: str, measure: str) -> Any:
-    """Difference of each run to the baseline in points with its interval; what reaches zero is not shown to differ."""
+def differences_figure(rows: Sequence[tuple[str, PairedDifference, bool]], baseline: str, measure: str) -> Any:
+    """Difference of each run to the baseline in points with its interval; filled where it is shown to differ."""
     figure, axes = new_axes(8.2, 1.5 + 0.4 * len(rows))
     ordered = list(reversed(rows))
-    for place, (_, found) in enumerate(ordered):
-        shown = found.low > 0 or found.high < 0
+    for place, (_, found, shown) in enumerate(ordered):
         axes.errorbar(
             100 * found.value,
             place,
@@ -29,11 +28,11 @@ def differences_figure(rows: Sequence[tuple[str, PairedDifference]], baseline: s
             capsize=4,
         )
     axes.axvline(0, color="0.3", linewidth=1)
-    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+    axes.set_yticks(range(len(ordered)), [name for name, *_ in ordered])
     axes.set(
         xlabel=f"{measure}, points more than {baseline} (95 % interval, paired)",
         ylim=(-0.6, len(ordered) - 0.4),
-        title="Difference to the baseline (hollow: zero lies inside)",
+        title="Difference to the baseline (hollow: p after Holm is .05 or more)",
     )
     return figure
 

@@ -10,14 +10,15 @@ from ferlab.evaluation.comparison_figures import (
 )
 from ferlab.evaluation.document import Document, Picture, Section, Table
 from ferlab.evaluation.figures import ranking_figure
-from ferlab.evaluation.metrics import HEADLINE, TITLES, Estimate
+from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, Estimate
 from ferlab.evaluation.significance import Spread
 from ferlab.evaluation.table_formats import as_csv, percent
 
+ALPHA = 0.05
 MOST_PICTURED = 30
 """Runs of a block that its figures show, the best ones: more cannot be read."""
 HOW_TO_READ = (
-    "Intervals: percentile bootstrap over images, 95 %. Differences are run minus baseline on the same images (paired "
+    f"Intervals: {INTERVALS}. Differences are run minus baseline on the same images (paired "
     "bootstrap). p: exact McNemar test against the baseline, adjusted for the number of runs (Holm). They say what "
     "other images of this kind would change; what another seed changes, only several seeds show."
 )
@@ -28,7 +29,12 @@ COSTS = ("run", "parameters", "MFLOPs", "img/s", "minutes", "MB", "test opened")
 def main_table(block: Block) -> Table:
     """One row a run, the best first, the baseline marked."""
     marked = next(place for place, row in enumerate(block.rows) if row.against is None)
-    caption = f"{block.title}; baseline {block.baseline.run.label}"
+    chosen = (
+        ""
+        if block.baseline_named or len(block.rows) < 2
+        else ", the best run: chosen by these numbers, so explore only"
+    )
+    caption = f"{block.title}; baseline {block.baseline.run.label}{chosen}"
     return Table(MAIN, [_cells(row) for row in block.rows], caption, 2, frozenset({marked}))
 
 
@@ -98,7 +104,11 @@ def pictures_of(block: Block) -> list[Picture]:
     challenger, base = block.challenger, block.baseline
     if challenger is None:
         return found
-    tested = [(row.run.label, row.against.differences["accuracy"]) for row in shown if row.against]
+    tested = [
+        (row.run.label, row.against.differences["accuracy"], row.against.adjusted < ALPHA)
+        for row in shown
+        if row.against
+    ]
     found.append(
         Picture(differences_figure(tested, base.run.label, "accuracy"), "Differences to the baseline", left_out)
     )
@@ -119,8 +129,8 @@ def pictures_of(block: Block) -> list[Picture]:
 
 def _cells(row: Ranked) -> list[str]:
     estimates = row.scores.estimates
-    others = [f"{100 * estimates[name].value:.1f}" for name in ("balanced_accuracy", "macro_f1")]
-    return [row.run.name, row.run.id[:8], percent(estimates["accuracy"]), *others, *_difference_cells(row)]
+    shown = [percent(estimates[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")]
+    return [row.run.name, row.run.id[:8], *shown, *_difference_cells(row)]
 
 
 def _cost_cells(row: Ranked) -> list[str]:

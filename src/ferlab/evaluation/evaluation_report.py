@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ferlab.evaluation.comparison import Contestant, compare
+from ferlab.evaluation.comparison import Block, Contestant
 from ferlab.evaluation.comparison_report import HOW_TO_READ, pictures_of, tables_of
 from ferlab.evaluation.document import Card, Document, Picture, Section, Table
 from ferlab.evaluation.figures import confusion_figure, per_class_figure
@@ -21,21 +21,20 @@ WORDING = (
     "A category is the expression as perceived by the annotators, not what a person felt. "
     "Subgroups (age, sex, skin tone): not assessed."
 )
-RESAMPLES, SEED = 2000, 0
 
 
 def document_of(
     subject: Contestant,
     findings: Findings,
-    others: Sequence[Contestant],
+    blocks: Sequence[Block],
     facts: Mapping[str, str],
     mistakes: Any = None,
 ) -> Document:
-    """The report of ``subject``; ``others`` were scored on the same images and are tested against it."""
+    """The report of ``subject``; ``blocks``: other runs, tested against it."""
     where = f"{subject.name} on {findings.predictions.split}"
     sections = [
         _result(subject, findings),
-        *_side_by_side(subject, others),
+        *_side_by_side(blocks),
         _by_category(findings, where),
         _confusion(findings, where),
         *_curves(findings, where),
@@ -67,11 +66,10 @@ def _scores_table(first: str, rows: Sequence[tuple[str, Scores]], caption: str) 
     return Table(columns, cells, caption)
 
 
-def _side_by_side(subject: Contestant, others: Sequence[Contestant]) -> Iterator[Section]:
-    if not others:
-        return
-    for block in compare([subject, *others], subject.id, RESAMPLES, SEED):
-        yield Section("Runs side by side", (), [HOW_TO_READ], tables_of(block), pictures_of(block))
+def _side_by_side(blocks: Sequence[Block]) -> Iterator[Section]:
+    for number, block in enumerate(blocks, start=1):
+        title = "Runs side by side" + (f" ({number})" if len(blocks) > 1 else "")
+        yield Section(title, (), [HOW_TO_READ], tables_of(block), pictures_of(block))
 
 
 def _by_category(findings: Findings, where: str) -> Section:
@@ -181,6 +179,7 @@ def _cost_facts(subject: Contestant) -> dict[str, str]:
         "operations for one image": (costs.mflops, ",.1f", " MFLOPs"),
         "size of the model's file": (costs.size_mb, ".1f", " MB"),
         "training": (costs.minutes, ".1f", " minutes"),
+        "training speed": (costs.images_per_s, ",.0f", " images/s"),
     }
     return {name: f"{value:{form}}{unit}" for name, (value, form, unit) in known.items() if value is not None}
 

@@ -9,6 +9,9 @@ from ferlab.evaluation.probability import ProbabilityScores, loss_estimates, pro
 from ferlab.evaluation.soft import SoftScores, soft_scores
 from ferlab.predictions import Predictions
 
+PREFIXES = {"validation": "val", "test": "test"}
+"""How the metrics of a split begin."""
+
 
 @dataclass(frozen=True)
 class Augmented:
@@ -41,7 +44,7 @@ class Findings:
 
     def flat(self) -> Iterator[tuple[str, float]]:
         """Every number as an MLflow metric, named by the split: ``test_accuracy``, ``test_twin_free_macro_f1``."""
-        split = self.predictions.split
+        split = PREFIXES[self.predictions.split]
         yield from self.scores.flat(split).items()
         for scores, name in ((self.twin_free, "twin_free"), (self.augmented_scores, "tta")):
             if scores is not None:

@@ -1,5 +1,6 @@
 """Predictions of other tools: a CSV or Parquet file of sample ids with probabilities or labels, read and checked."""
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,18 +80,27 @@ def _table(path: Path) -> Any:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=dict.fromkeys((*ID_NAMES, *map(str.upper, ID_NAMES)), str))
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+        keys = [name for name in header if name.strip().lower() in ID_NAMES]
+        table = pd.read_csv(path, converters=dict.fromkeys(keys, str), encoding="utf-8")  # ids stay as they are written
     except FileNotFoundError as error:
         message = f"predictions={path}: no such file."
         raise UserError(message) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         message = f"predictions={path}: neither CSV nor Parquet can be read there ({first_line(error)})."
         raise UserError(message) from error
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        message = f"{path}: column {', '.join(twice)} stands there more than once."
+        raise UserError(message)
+    return table
 
 
 def _ids(path: Path, column: Any) -> tuple[str, ...]:
-    if column.isna().any():
-        message = f"{path}: {int(column.isna().sum()):,} rows have no id."
+    missing = int((column.isna() | (column == "")).sum())
+    if missing:
+        message = f"{path}: {missing:,} rows have no id."
         raise UserError(message)
     if not len(column):
         message = f"{path}: there are no rows."

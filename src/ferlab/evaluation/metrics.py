@@ -14,6 +14,8 @@ TITLES = {
     "mcc": "MCC",
 }
 HEADLINE = tuple(TITLES)
+INTERVALS = "smoothed percentile bootstrap over images (half a sample more for every class that occurs), 95 %"
+"""What intervals are, in words."""
 LEVEL = 0.95
 SMOOTHING = 0.5
 """Samples that every class which occurs has more when resampled, half of them right: see ``resampled``."""

@@ -80,9 +80,14 @@ def find_run(reference: str) -> RunRecord:
     client = MlflowClient()
     if len(reference) == ID_LENGTH:
         try:
-            return _record(client.get_run(reference), client)
+            found = client.get_run(reference)
         except MlflowException:
-            pass
+            found = None
+        if found is not None and found.info.lifecycle_stage != "active":
+            message = f"run={reference}: was deleted. `mlflow runs restore --run-id {reference}` brings it back."
+            raise UserError(message)
+        if found is not None:
+            return _record(found, client)
     fitting = [
         run
         for run in _all_runs(client)
@@ -112,14 +117,14 @@ def runs_of_study(study: str, stages: tuple[str, ...]) -> list[RunRecord]:
     return [run for run in runs if run.stage in stages and run.status == "FINISHED"]
 
 
-def runs_with_tag(key: str, value: str) -> list[RunRecord]:
-    """Finished runs of all studies that carry the tag, oldest first."""
+def runs_with_tag(key: str, value: str, ended_well: bool = True) -> list[RunRecord]:
+    """Runs of all studies that carry the tag (a value without quotes), oldest first; only FINISHED ones, or all."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient()
     experiments = [item.experiment_id for item in client.search_experiments()]
-    quoted = value.replace("'", "")  # the filter has no way to write one
-    found = _pages(client, experiments, f"tags.`{key}` = '{quoted}' and attributes.status = 'FINISHED'")
+    ended = " and attributes.status = 'FINISHED'" if ended_well else ""
+    found = _pages(client, experiments, f"tags.`{key}` = '{value}'{ended}")
     return [_record(run, client) for run in found]
 
 

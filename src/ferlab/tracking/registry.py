@@ -63,14 +63,24 @@ def register(
 
 
 def champion_of(name: str) -> tuple[str, str] | None:
-    """Version and model run of the champion of a registered model; None where there is none."""
+    """Version and model run of the champion of a registered model; None where the model has no version at all.
+
+    Both are empty where there are versions and none is the champion. Raises UserError when the registry cannot tell.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
+    client = MlflowClient()
     try:
-        version = MlflowClient().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return None
+        aliases = client.get_registered_model(name).aliases
+        if CHAMPION not in aliases:
+            return ("", "") if client.search_model_versions(f"name='{name}'") else None
+        version = client.get_model_version(name, aliases[CHAMPION])
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        message = f"model={name}: the registry does not tell its champion ({first_line(error)})."
+        raise UserError(message) from error
     return str(version.version), str(version.tags.get("ferlab.run", ""))
 
 
