@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ferlab.evaluation.figures import new_axes
+from ferlab.evaluation.figures import new_axes, row_shares
 from ferlab.evaluation.metrics import Scores
 from ferlab.evaluation.significance import PairedDifference
 
@@ -60,7 +60,7 @@ def confusion_difference_figure(first: Scores, second: Scores, names: tuple[str,
     import seaborn as sns
 
     classes = [row.name for row in first.per_class]
-    points = shares(second) - shares(first)
+    points = row_shares(second) - row_shares(first)
     widest = max(float(np.abs(points).max()), 1.0)
     figure, axes = new_axes(7.6, 6.4)
     sns.heatmap(
@@ -70,9 +70,3 @@ def confusion_difference_figure(first: Scores, second: Scores, names: tuple[str,
     )  # fmt: skip
     axes.set(xlabel="predicted", ylabel="as perceived by annotators", title=f"{names[1]}\nminus {names[0]}")
     return figure
-
-
-def shares(scores: Scores) -> np.ndarray:
-    """The confusion matrix in per cent of its rows; rows without samples are 0."""
-    support = scores.confusion.sum(axis=1, keepdims=True)
-    return np.divide(100 * scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)

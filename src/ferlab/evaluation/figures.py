@@ -31,8 +31,7 @@ def confusion_figure(scores: Scores, title: str) -> Any:
     import seaborn as sns
 
     names = [row.name for row in scores.per_class]
-    support = scores.confusion.sum(axis=1, keepdims=True)
-    share = np.divide(100 * scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
+    share = row_shares(scores)
     labels = [[f"{share[i, j]:.0f}\n({scores.confusion[i, j]})" for j in range(len(names))] for i in range(len(names))]
     figure, axes = new_axes(7.6, 6.4)
     sns.heatmap(
@@ -52,6 +51,12 @@ def confusion_figure(scores: Scores, title: str) -> Any:
     )
     axes.set(xlabel="predicted", ylabel="as perceived by annotators", title=title)
     return figure
+
+
+def row_shares(scores: Scores) -> np.ndarray:
+    """The confusion matrix in per cent of its rows; rows without samples are 0."""
+    support = scores.confusion.sum(axis=1, keepdims=True)
+    return np.divide(100 * scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
 
 
 def per_class_figure(scores: Scores, title: str) -> Any:
