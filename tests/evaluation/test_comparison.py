@@ -29,7 +29,7 @@ def test_runs_are_ranked_by_accuracy_and_tested_against_the_best_one() -> None:
     assert "explore only" in tables_of(block)[0].caption
     assert [row.run.name for row in block.rows] == ["best", "fair", "weak"]
     assert block.baseline.run.name == "best"
-    best = next(one for one in runs if one.name == "best").predictions
+    best = block.baseline.run.predictions
     for row in block.rows[1:]:
         found = row.run.predictions
         only_best = int(((best.predicted == best.labels) & (found.predicted != found.labels)).sum())

@@ -8,8 +8,16 @@ import pytest
 from scipy.stats import binom, norm
 from sklearn import metrics as reference
 
+from ferlab.evaluation import significance
 from ferlab.evaluation.metrics import HEADLINE, headline
-from ferlab.evaluation.significance import holm, mcnemar, mean_and_spread, paired_differences
+from ferlab.evaluation.significance import (
+    differences,
+    holm,
+    mcnemar,
+    mean_and_spread,
+    paired_differences,
+    resampled_headlines,
+)
 
 RESAMPLES = 400
 FER = (491, 55, 528, 879, 594, 416, 626)
@@ -113,12 +121,28 @@ def test_swapping_the_models_turns_the_sign() -> None:
         assert back[name].low == pytest.approx(-forth[name].high, abs=0.1 * width)
 
 
-def test_order_of_images_changes_nothing_and_the_seed_decides() -> None:
+def test_models_beside_it_change_nothing_and_the_seed_decides() -> None:
     labels, first, second = pair(3, 500, 0.05)
-    mixed = np.random.default_rng(0).permutation(500)
     found = paired_differences(labels, first, second, 7, RESAMPLES, 5)
-    assert paired_differences(labels[mixed], first[mixed], second[mixed], 7, RESAMPLES, 5) == found
+    for others in ([labels], [labels, first, pair(9, 500, 0)[2]]):
+        before, *_, after = resampled_headlines(labels, [first, *others, second], 7, RESAMPLES, 5)
+        assert differences(before, after) == found
     assert paired_differences(labels, first, second, 7, RESAMPLES, 6) != found
+
+
+def test_draws_are_of_whole_samples_however_many_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is always right is so in every resample; one that gives one class has its share of the images."""
+    labels, first, _ = pair(6, 400, 0)
+    whole = resampled_headlines(labels, [labels, np.full(400, 3), first], 7, RESAMPLES, 0)
+    assert (whole[0]["accuracy"] == 1).all()
+    share = (labels == 3).mean()
+    assert whole[1]["accuracy"][0] == share
+    assert whole[1]["accuracy"][1:].std() == pytest.approx(np.sqrt(share * (1 - share) / 400), rel=0.15)
+    monkeypatch.setattr(significance, "DRAWN_AT_ONCE", 7 * 400)
+    parts = resampled_headlines(labels, [labels, np.full(400, 3), first], 7, RESAMPLES, 0)
+    for one, other in zip(whole, parts, strict=True):
+        for name in HEADLINE:
+            np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_one_image_and_one_class() -> None:

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -14,10 +14,11 @@ from ferlab.evaluation.significance import (
     McNemar,
     PairedDifference,
     Spread,
+    differences,
     holm,
     mcnemar,
     mean_and_spread,
-    paired_differences,
+    resampled_headlines,
 )
 from ferlab.predictions import Predictions
 
@@ -120,7 +121,7 @@ class Block:
 
 
 def compare(runs: Sequence[Contestant], baseline: str | None, resamples: int, seed: int) -> list[Block]:
-    """Blocks of runs that may be ranked, the largest first.
+    """Blocks of runs that may be ranked, the largest first; their predictions are in the order of the ids.
 
     ``baseline`` is a run's id; a block without it, or None, takes its best run: differences to that one are then those
     to a run chosen by the same numbers.
@@ -136,7 +137,8 @@ def compare(runs: Sequence[Contestant], baseline: str | None, resamples: int, se
         raise UserError(message)
     together: dict[tuple[str, ...], list[Contestant]] = defaultdict(list)
     for run in runs:
-        together[_key(run.predictions)].append(run)
+        ordered = replace(run, predictions=run.predictions.ordered_by_id())
+        together[_key(ordered.predictions)].append(ordered)
     blocks = [_block(members, baseline, resamples, seed) for members in together.values()]
     return sorted(blocks, key=lambda block: -len(block.rows))
 
@@ -154,8 +156,7 @@ def reasons(blocks: Sequence[Block]) -> list[str]:
     return found
 
 
-def _key(predictions: Predictions) -> tuple[str, ...]:
-    kept = predictions.ordered_by_id()
+def _key(kept: Predictions) -> tuple[str, ...]:
     samples = sha256("\n".join(kept.ids).encode() + kept.labels.astype(np.int64).tobytes()).hexdigest()
     return (kept.protocol, kept.taxonomy, ",".join(kept.classes), kept.dataset_digest, kept.split, samples)
 
@@ -179,16 +180,16 @@ def _block(runs: Sequence[Contestant], baseline: str | None, resamples: int, see
 
 
 def _tests(runs: Sequence[Contestant], baseline: Contestant, resamples: int, seed: int) -> dict[str, Against]:
-    reference = baseline.predictions.ordered_by_id()
-    labels, answers, classes = reference.labels, reference.predicted, len(reference.classes)
+    labels, classes = baseline.predictions.labels, len(baseline.predictions.classes)
     others = [run for run in runs if run.id != baseline.id]
-    found = []
-    for run in others:
-        predicted = run.predictions.ordered_by_id().predicted
-        differences = paired_differences(labels, answers, predicted, classes, resamples, seed)
-        found.append((mcnemar(answers == labels, predicted == labels), differences))
+    first, *answers = (run.predictions.predicted for run in (baseline, *others))
+    before, *drawn = resampled_headlines(labels, (first, *answers), classes, resamples, seed)
+    found = [
+        (mcnemar(first == labels, answer == labels), differences(before, after))
+        for answer, after in zip(answers, drawn, strict=True)
+    ]
     adjusted = holm([test.p_value for test, _ in found])
-    by_measure = {name: holm([differences[name].p_value for _, differences in found]) for name in HEADLINE}
+    by_measure = {name: holm([gaps[name].p_value for _, gaps in found]) for name in HEADLINE}
     return {
         run.id: Against(
             *found[place], float(adjusted[place]), {name: float(p[place]) for name, p in by_measure.items()}
