@@ -44,6 +44,8 @@ FLAGS_WITH_VALUE = {
 }
 UNUSABLE_IN_HOME = "?#%,*[]{}"
 """They mean something in a database address, a Spark path list or a glob."""
+YES_VARIABLE = "FERLAB_YES"
+"""Tells ``commands.confirmation`` that every question is answered with yes."""
 USER_ERROR, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -70,21 +72,33 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"ferlab {__version__}")
         return 0
+    if arguments[0] == "--shell-completion":
+        from ferlab.completion import answer
+
+        print(answer(arguments[1:], COMMANDS), end="")
+        return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
         message = f"ferlab {command}: no such command. There are: {', '.join(COMMANDS)}."
         raise UserError(message)
     if "--help" in rest or "-h" in rest:
-        from ferlab.help import command_help
-
-        print(command_help(command, COMMANDS[command]))
-        return 0
+        return _help(command, [word for word in rest if not word.startswith("-")])
     return _run_command(command, rest)
+
+
+def _help(command: str, asked: list[str]) -> int:
+    from ferlab.help import command_help, node_help
+
+    texts = [text for text in (node_help(command, word) for word in asked) if text]
+    print("\n\n".join(texts) or command_help(command, COMMANDS[command]))
+    return 0
 
 
 def _run_command(command: str, rest: list[str]) -> int:
     own = take_own_flags(rest)
     _set_up_environment(own.verbose)
+    if own.yes:
+        os.environ[YES_VARIABLE] = "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -115,6 +129,7 @@ class Arguments:
 
     json_path: str | None = None
     verbose: bool = False
+    yes: bool = False
     hydra_flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
 
@@ -135,6 +150,8 @@ def take_own_flags(arguments: list[str]) -> Arguments:
             own.json_path = str(Path(place).expanduser()) if place.startswith("~") else place
         elif argument in ("-v", "--verbose"):
             own.verbose = True
+        elif argument in ("-y", "--yes"):
+            own.yes = True
         elif argument in FLAGS_WITH_VALUE:
             own.hydra_flags += [argument, _next(waiting, argument, "a value")]
         elif name in HYDRA_FLAGS or (argument.startswith("-") and not argument.startswith("--")):
@@ -203,7 +220,7 @@ def _overview() -> str:
         [
             f"ferlab {__version__}: facial expression recognition experiments that can be believed and repeated",
             "",
-            "usage: ferlab <command> [key=value ...] [-m] [--json PATH] [-v]",
+            "usage: ferlab <command> [key=value ...] [-m] [--json PATH] [--yes] [-v]",
             "",
             *lines,
             "",
@@ -211,6 +228,7 @@ def _overview() -> str:
             "  ferlab pipeline experiments=quickstart",
             "  ferlab train dataset=fer2013 dataset.root=DIR dataset.protocol=carved backbone=seq1",
             "  ferlab train --cfg job          show the composed config",
-            "  ferlab <command> --help         groups, options and examples of a command",
+            "  ferlab <command> --help         groups, settings and examples of a command",
+            '  eval "$(ferlab --shell-completion install=bash)"   tab completion (bash, zsh, fish)',
         ]
     )

@@ -1,9 +1,19 @@
-"""``ferlab <command> --help``: groups with their options, and examples. Reads the config folder, nothing heavy."""
+"""``ferlab <command> --help``: groups with their options, settings, examples. Reads config files, nothing heavy."""
+
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from ferlab.config.files import groups, options
+from ferlab.config.outline import Setting, explanation, settings
+
+WIDTH = 120
+SHOWN_OF_A_NODE = 7
+"""A part of the config with more settings has a page of its own, as one that is a group has."""
 
 EXAMPLES = {
-    "doctor": ("ferlab doctor", "ferlab doctor --json doctor.json"),
+    "doctor": ("ferlab doctor", "ferlab doctor --json doctor.json", "ferlab doctor -v"),
     "verify": (
         "ferlab verify dataset=fer2013 dataset.root=DIR",
         "ferlab verify dataset=affectnet8 dataset.root=DIR --json audit.json",
@@ -12,6 +22,7 @@ EXAMPLES = {
     "synth": (
         "ferlab synth layout=fer2013-csv out=DIR count=2000",
         "ferlab synth layout=affectnet-manual out=DIR count=2000 size_px=64",
+        "ferlab synth layout=ferplus out=DIR count=700 seed=1 --json drawn.json",
     ),
     "prepare": (
         "ferlab prepare dataset=fer2013 dataset.root=DIR dataset.protocol=carved",
@@ -25,7 +36,11 @@ EXAMPLES = {
         "ferlab train backbone=mobilenetv2 backbone.weights=FILE.weights.h5",
         "ferlab train resume=RUN",
     ),
-    "ensemble": ("ferlab ensemble runs=[ID,ID]", "ferlab ensemble study=NAME top=5 diverse=true"),
+    "ensemble": (
+        "ferlab ensemble runs=[ID,ID]",
+        "ferlab ensemble study=NAME top=5 diverse=true",
+        "ferlab ensemble study=NAME ensemble.method=greedy ensemble.temperature=true",
+    ),
     "evaluate": (
         "ferlab evaluate run=ID",
         "ferlab evaluate run=ID split=validation --json scores.json",
@@ -39,29 +54,59 @@ EXAMPLES = {
     "register": (
         "ferlab register run=ID model=fer-edge",
         "ferlab register run=ID model=fer-edge metric=macro_f1 margin=0",
+        "ferlab register run=ID model=fer-edge --json version.json",
     ),
     "pipeline": (
         "ferlab pipeline experiments=quickstart",
         "ferlab pipeline experiments=fer2013_quick dataset.root=DIR dataset.protocol=carved",
         "ferlab pipeline experiments=quickstart debug=fast",
     ),
-    "ui": ("ferlab ui", "ferlab ui port=5001"),
+    "ui": ("ferlab ui", "ferlab ui port=5001", "ferlab ui host=0.0.0.0 port=5000"),
 }
 
 
 def command_help(command: str, summary: str) -> str:
-    """The help text of one command."""
-    lines = [f"ferlab {command}: {summary}", "", f"usage: ferlab {command} [key=value ...]", ""]
+    """The help text of one command: what can be chosen and set, with the defaults, and how it is used."""
     chosen = {name: default for name, default in groups(command).items() if options(name)}
+    everything = settings(command)
+    sizes = Counter(item.node for item in everything)
+    apart = [node for node in sizes if node and (node in chosen or sizes[node] > SHOWN_OF_A_NODE)]
+    plain = [item for item in everything if item.node not in apart]
+    lines = [f"ferlab {command}: {summary}", "", f"usage: ferlab {command} [key=value ...] [flags]"]
     if chosen:
-        lines.append("groups (group=option, * is the default):")
+        lines += ["", "groups (group=option, * is the default):"]
         for name, default in chosen.items():
             listed = "  ".join(f"{option}*" if option == default else option for option in options(name))
-            lines.append(f"  {name:<12} {listed}")
-        lines.append("")
-    lines += ["examples:", *(f"  {example}" for example in EXAMPLES[command]), ""]
+            lines += textwrap.wrap(listed, WIDTH, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15)
+    if plain:
+        lines += ["", "settings (key=default):", *_rows(plain)]
+    if apart:
+        example = next(item for item in reversed(everything) if item.node in apart)
+        lines += ["", f"more settings, such as {example.key}={example.default}:"]
+        lines += [f"  ferlab {command} --help {'|'.join(apart)}"]
+    lines += ["", "examples:", *(f"  {example}" for example in EXAMPLES[command]), ""]
     lines += [
-        "All settings and their values:  ferlab " + command + " --cfg job",
-        "Flags: --json PATH (result as JSON), -m (sweep), -v (tracebacks), --cfg job|hydra|all, --info",
+        "flags: -m (sweep: key=a,b), --cfg job (show the composed config), --json PATH (result as JSON),",
+        "       --yes (no questions), -v (tracebacks), --info",
     ]
     return "\n".join(lines)
+
+
+def node_help(command: str, node: str) -> str | None:
+    """What one part of a command's config can be set to; None where the command has no part of that name."""
+    text = explanation(command, node)
+    if text is None:
+        return None
+    choice = f", as of {node}={groups(command)[node]}" if groups(command).get(node) else ""
+    below = [item for item in settings(command) if item.node == node]
+    said = textwrap.indent(inspect.cleandoc(text).replace("``", ""), "  ")
+    return "\n".join([f"ferlab {command}: {node}", "", said, "", f"settings (key=default{choice}):", *_rows(below)])
+
+
+def _rows(listed: Sequence[Setting]) -> Iterator[str]:
+    """One line a setting: what is typed, the values it takes, the remark of its file."""
+    typed = [f"{item.key}={item.default}" for item in listed]
+    width = max(map(len, typed))
+    for text, item in zip(typed, listed, strict=True):
+        takes = "|".join(item.values) or item.kind
+        yield f"  {text:<{width}}  {takes}" + (f"   {item.remark}" if item.remark else "")
