@@ -1,4 +1,4 @@
-"""The one exception class for mistakes that the person at the keyboard can mend."""
+"""The exception class for mistakes that the person at the keyboard can mend, and the one that ends a pruned trial."""
 
 
 class UserError(Exception):
@@ -10,6 +10,10 @@ class UserError(Exception):
 
 class AlreadyRunningError(UserError):
     """Another live process is doing the same work on the same files."""
+
+
+class Pruned(Exception):  # noqa: N818  # it ends a run and is no error
+    """A trial of a sweep that is not worth going on with, judged by the trials before it."""
 
 
 def first_line(error: BaseException, limit: int = 150) -> str:

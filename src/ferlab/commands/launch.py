@@ -24,12 +24,18 @@ PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
 
 @dataclass
 class Context:
-    """What a command needs beside its config. ``raw`` is the composed config as plain data."""
+    """What a command needs beside its config. ``raw`` is the composed config as plain data.
+
+    ``on_epoch`` is told of every epoch that is over, counted from 1, and the best validation accuracy until then; it
+    may end the training (``Pruned``). ``in_sweep``: one of many jobs.
+    """
 
     command: str
     home: Path
     raw: dict[str, Any]
     terminal: Terminal = field(default_factory=Terminal)
+    on_epoch: Callable[[int, float], None] = lambda epoch, best_accuracy: None
+    in_sweep: bool = False
     _store: Store | None = None
 
     @property
@@ -85,21 +91,38 @@ def with_absolute_paths(cfg: DictConfig) -> None:
             OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
 
 
+class Job:
+    """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay."""
+
+    def __init__(self, command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> None:
+        self.command, self.schema, self.work = command, schema, work
+        self.outcomes: list[Outcome] = []
+
+    def __call__(self, cfg: DictConfig) -> Outcome:
+        """Carry out ``work`` with a composed config. Its errors become the outcome; interrupts pass."""
+        from ferlab.commands.sweep_job import SweepJob
+
+        context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {})
+        sweep_job = SweepJob.from_environment(os.environ)
+        try:
+            with_absolute_paths(cfg)
+            config = validate(cfg, self.schema, machine_facts())
+            context.raw = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+            context.raw.pop("sweep", None)  # it stands on the sweep's own run
+            result = sweep_job.carry_out(self.work, config, context) if sweep_job else self.work(config, context)
+            outcome = Outcome(result)
+        except Exception as error:
+            outcome = Outcome(error=error)
+            if sweep_job:
+                sweep_job.fail(error, context, str(cfg.study))
+        self.outcomes.append(outcome)
+        return outcome
+
+
 def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:
     """Run ``work`` once, or once per job under ``-m``, through Hydra; jobs after a failed one still run."""
     import hydra
 
-    outcomes: list[Outcome] = []
-
-    def job(cfg: DictConfig) -> None:
-        try:
-            with_absolute_paths(cfg)
-            config = validate(cfg, schema, machine_facts())
-            raw = OmegaConf.to_container(cfg, resolve=True)
-            context = Context(command, Path(os.environ[HOME_VARIABLE]), raw)  # type: ignore[arg-type]
-            outcomes.append(Outcome(work(config, context)))
-        except Exception as error:
-            outcomes.append(Outcome(error=error))
-
+    job = Job(command, schema, work)
     hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)(job)()
-    return outcomes
+    return job.outcomes

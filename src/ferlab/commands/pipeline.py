@@ -12,6 +12,7 @@ from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.terminal import duration
 from ferlab.commands.train import Trained, run_name, train
 from ferlab.config.nodes import Member
+from ferlab.config.overrides import shortened
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
@@ -20,9 +21,6 @@ from ferlab.samples import TEST
 
 SHARED = ("dataset", "preparation", "compute", "debug", "study")
 """Nodes that all members have from the pipeline; of ``augment`` and ``deterministic`` they may have their own."""
-
-CHOICES = ("augment", "recipe", "backbone")
-"""Overrides that choose a file: their value says enough."""
 
 
 def main() -> list[Outcome]:
@@ -72,7 +70,7 @@ def member_configs(members: list[Member], context: Context) -> list[tuple[str, T
         try:
             raw = _member_raw(member, context)
             config = validate(OmegaConf.create(raw), TrainConfig, machine_facts())
-            configs.append(("-".join((run_name(config), *map(_short, member.overrides))), config, raw))
+            configs.append(("-".join((run_name(config), *map(shortened, member.overrides))), config, raw))
         except UserError as error:
             problems.append(f"member {member.backbone}, {member.recipe}, seed {member.seed}: {error}")
     if problems:
@@ -108,15 +106,8 @@ def _member_raw(member: Member, context: Context) -> dict[str, Any]:
     return raw | {key: context.raw[key] for key in SHARED}
 
 
-def _short(override: str) -> str:
-    """``width=0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``; of a path its last part."""
-    key, _, value = override.lstrip("+~").partition("=")
-    value = value.rpartition("/")[2]
-    return value if key in CHOICES else f"{key.partition('.')[2] or key}={value}"
-
-
 def _member_context(raw: dict[str, Any], context: Context) -> Context:
-    return Context(context.command, context.home, raw, context.terminal, context.store)
+    return Context(context.command, context.home, raw, context.terminal, _store=context.store)
 
 
 def _evaluation(run_id: str, config: PipelineConfig) -> EvaluateConfig:

@@ -30,7 +30,8 @@ def interrupted_run(reference: str, context: Context) -> Iterator[RunRecord]:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    given = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] != "resume"]
+    overrides = [] if context.in_sweep else HydraConfig.get().overrides.task
+    given = [text for text in overrides if text.partition("=")[0] != "resume"]
     if given:
         message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
         raise UserError(message)

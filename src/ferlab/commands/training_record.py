@@ -15,9 +15,11 @@ from ferlab.evaluation.metrics import Scores, score
 from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel
 from ferlab.models.cost import mflops, size_mb
+from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
+from ferlab.tracking.records import RunRecord
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import changer
 from ferlab.training.checkpoint import Progress
@@ -63,6 +65,14 @@ def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
     if mistakes is not None:
         run.log_figure(mistakes, "figures/mistakes_validation.png")
     return scores
+
+
+def stored_result(record: RunRecord) -> dict[str, Any]:
+    """What ``ferlab train`` gave as the result of a finished run, from what is recorded of it; of others the id."""
+    if record.stage != "train":
+        return {"run_id": record.id}
+    scores = score(Predictions.load(record.artifact(PREDICTIONS)), RESAMPLES, BOOTSTRAP_SEED)
+    return {"run_id": record.id, "metrics": scores.as_json()}
 
 
 def log_history(run: Run, progress: Progress) -> float:

@@ -8,6 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 RUN_KEYS = ("run", "resume", "runs", "teacher")
+CHOICES = ("augment", "recipe", "backbone", "dataset")
+"""Overrides that choose a file: their value says enough."""
 RUN_REFERENCES = re.compile(r"\[?[0-9a-f]{6,32}(,[0-9a-f]{6,32})*\]?")
 
 
@@ -24,6 +26,15 @@ def explain(error: Exception, command: str) -> str:
     if unknown:
         return f"{unknown[1]}: not a setting of `ferlab {command}`. `ferlab {command} --cfg job` lists them all."
     return text
+
+
+def shortened(override: str) -> str:
+    """``width=0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``, ``s1`` for ``seed=1``."""
+    key, _, value = override.lstrip("+~").partition("=")
+    value = value.rpartition("/")[2]
+    if key in CHOICES:
+        return value
+    return f"s{value}" if key == "seed" else f"{key.partition('.')[2] or key}={value}"
 
 
 def search_path(folders: Sequence[Path]) -> str:

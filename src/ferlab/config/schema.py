@@ -15,6 +15,7 @@ from ferlab.config.nodes import (
     Pipeline,
     Preparation,
     Recipe,
+    Sweep,
 )
 
 SPLITS = ("validation", "test")
@@ -49,6 +50,7 @@ class TrainConfig(PrepareConfig):
     deterministic: bool = False
     resume: str | None = None
     teacher: str | None = None
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 @dataclass
@@ -121,6 +123,13 @@ class PipelineConfig(PrepareConfig):
 
 
 @dataclass
+class SweepConfig:
+    """What a sweep needs to know of the command's config before there are jobs."""
+
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+@dataclass
 class VerifyConfig(Common):
     """``ferlab verify``: compare with ``signature`` instead of those that ferlab brings; write the copy's own one."""
 
@@ -141,6 +150,25 @@ class SynthConfig:
     seed: int = number(0, 2**31 - 1, 0)
     size_px: int | None = number(16, 1024, None)
     compute: Compute = REQUIRED
+
+
+@dataclass
+class RunsConfig:
+    """``ferlab runs``: the newest ``limit`` runs that fit; or one of the actions ``show`` to ``copy_to``.
+
+    ``where`` is a filter in MLflow's language; ``study``, ``stage``, ``status`` and ``where`` must all fit.
+    """
+
+    study: str | None = None
+    stage: str | None = None
+    status: str | None = choice(("finished", "failed", "killed", "running", "deleted"), None)
+    where: str | None = None
+    limit: int = number(1, 100_000, 20)
+    show: str | None = None
+    delete: list[str] = field(default_factory=list)
+    restore: list[str] = field(default_factory=list)
+    gc: bool = False
+    copy_to: str | None = None
 
 
 @dataclass

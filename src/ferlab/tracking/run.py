@@ -49,6 +49,12 @@ class Run:
         for key, value in tags.items():
             client.set_tag(self.id, key, value)
 
+    def experiment(self) -> str:
+        """Id of the MLflow experiment it belongs to."""
+        from mlflow.tracking import MlflowClient
+
+        return str(MlflowClient().get_run(self.id).info.experiment_id)
+
     def link(self, kind: str, run_ids: Sequence[str]) -> None:
         """Write down which runs this one was made from: ``ferlab.from.<kind>``."""
         self.set_tags({f"ferlab.from.{kind}": ",".join(run_ids)})

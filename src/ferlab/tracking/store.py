@@ -4,21 +4,33 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ferlab import interrupts
-from ferlab.errors import UserError, first_line
+from ferlab.errors import Pruned, UserError, first_line
 from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
 from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
 SAMPLING_INTERVAL_S = 5
+OUTCOME, PRUNED = "ferlab.outcome", "pruned"
+"""Tag of a run that was ended because others did better."""
 RESUMED = "resumed"
 """Before the tags, and below the folder, of the code that went on with an interrupted run."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """A job of a sweep: its runs without another parent belong to ``parent``; that of ``stage`` gets name and tags."""
+
+    parent: str
+    stage: str
+    name: str
+    tags: Mapping[str, str]
 
 
 @dataclass
@@ -26,7 +38,7 @@ class Store:
     """A connected store.
 
     ``project_run`` is the run that ``mlflow run`` made for this process, if any: the first run of the stage
-    ``project_stage`` joins it.
+    ``project_stage`` joins it. ``within``: the job of a sweep that writes now.
     """
 
     uri: str
@@ -34,13 +46,14 @@ class Store:
     code: CodeState
     project_run: str | None = None
     project_stage: str = ""
+    within: Within | None = None
     _artifacts: str | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
     def run(
         self, stage: str, study: str, name: str, *, parent: Run | None = None, resume: str | None = None
     ) -> Iterator[Run]:
-        """One MLflow run around the block: FINISHED, KILLED (interrupted) or FAILED (any other exception)."""
+        """One MLflow run around the block: FINISHED, KILLED (interrupted or pruned) or FAILED (any other exception)."""
         import mlflow
 
         interrupts.check()
@@ -50,13 +63,18 @@ class Store:
         experiment = None if run_id else self._experiment(study)
         # what began a run stays on it; code that goes on with it stands beside
         code = {f"{RESUMED}.{key}": value for key, value in self.code.tags().items()} if resume else self.code.tags()
-        tags = {"ferlab.stage": stage, "mlflow.runName": name, **identity(), **code}
+        parent_id, own = parent.id if parent else None, dict[str, str]()
+        if self.within and parent is None:
+            parent_id = self.within.parent
+            if stage == self.within.stage:
+                name, own = self.within.name, dict(self.within.tags)
+        tags = {"ferlab.stage": stage, "mlflow.runName": name, **own, **identity(), **code}
         active = mlflow.start_run(
             run_id=run_id,
             experiment_id=experiment,
             run_name=name,
-            nested=parent is not None,
-            parent_run_id=parent.id if parent else None,
+            nested=parent_id is not None,
+            parent_run_id=parent_id,
             tags=tags,
             log_system_metrics=True,
         )
@@ -71,6 +89,10 @@ class Store:
         except KeyboardInterrupt:
             status = "KILLED"
             raise
+        except Pruned as reason:
+            status = "KILLED"
+            run.set_tags({OUTCOME: PRUNED, "ferlab.pruned": str(reason)})
+            raise
         except BaseException as error:
             with contextlib.suppress(Exception):
                 text = str(error).splitlines() or [""]
@@ -79,6 +101,12 @@ class Store:
         finally:
             with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():
                 mlflow.end_run(status)
+
+    def close_orphans(self) -> None:
+        """End runs of this host that are RUNNING although their process is gone."""
+        from mlflow.tracking import MlflowClient
+
+        _close_orphans(MlflowClient())
 
     def _log_code(self, run: Run, folder: str) -> None:
         run.log_text(self.code.packages, f"{folder}/packages.txt")
@@ -140,7 +168,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
         raise UserError(message) from error
     server = uri.startswith(("http://", "https://", "databricks"))
     artifacts = None if server else (home / "artifacts").as_uri()
-    return Store(uri, home, code_state(checkout), project_run, project_stage, artifacts)
+    return Store(uri, home, code_state(checkout), project_run, project_stage, _artifacts=artifacts)
 
 
 def _create_database(path: Path) -> None:

@@ -1,0 +1,221 @@
+"""``-m``: a sweep. One run holds its plan and its outcome; each of its jobs has a run below that one."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from ferlab.commands.launch import HOME_VARIABLE, PROJECT_RUN_VARIABLE, Job, Outcome, machine_facts
+from ferlab.commands.sweep_job import JOB_VARIABLE, SWEEP_VARIABLE, Shared
+from ferlab.commands.sweep_record import log_summary, show_summary
+from ferlab.commands.terminal import Terminal
+from ferlab.commands.trial_jobs import TrialJobs
+from ferlab.config.files import config_root
+from ferlab.config.nodes import Sweep
+from ferlab.config.schema import SweepConfig
+from ferlab.config.validate import validate
+from ferlab.errors import UserError
+from ferlab.storage.files import exclusive
+from ferlab.sweeping.children import FAILED, FINISHED, RUNNING, children_of
+from ferlab.sweeping.space import Space, space_of
+from ferlab.sweeping.study import open_study
+from ferlab.tracking.records import RunRecord, runs_with_tag
+from ferlab.tracking.run import Run
+from ferlab.tracking.store import Store, connect
+
+STAGE = "sweep"
+GRID, OPTUNA = "grid", "optuna"
+PLAN = "plan.json"
+CHANGEABLE = ("trials", "minutes")
+"""Settings of a sweep that may be others when it is gone on with."""
+LAZY_LAUNCHERS = ("BasicLauncher", "WorkersLauncher")
+"""Launchers that take a job when they are ready for it; others take all at once, before any has an outcome."""
+WORKERS_END_S = 60.0
+
+
+@dataclass(frozen=True)
+class HydraSide:
+    """What a Hydra sweeper is given: how to compose a job's config, the job, the command's config, who launches."""
+
+    context: HydraContext
+    job: Job
+    config: DictConfig
+    launcher: Launcher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep was asked for, as it is kept on its run. ``folder``: where paths in ``overrides`` begin."""
+
+    name: str
+    command: str
+    strategy: str
+    overrides: list[str]
+    folder: str
+    study: str
+    settings: Sweep
+    study_place: str | None
+
+
+def sweep(strategy: str, overrides: Sequence[str], hydra: HydraSide) -> None:
+    """Carry out all jobs, or those that an interrupted sweep lacks; the outcomes go to ``hydra.job``.
+
+    Raises:
+        UserError: the sweep is under way elsewhere, cannot be gone on with, or an override names what is not there.
+
+    """
+    home = Path(os.environ[HOME_VARIABLE])
+    store = connect(home, config_root(), os.environ.pop(PROJECT_RUN_VARIABLE, None), STAGE)
+    node = OmegaConf.create({"sweep": hydra.config.get("sweep", {})})
+    asked = validate(node, SweepConfig, machine_facts()).sweep
+    record = _recorded(asked.resume) if asked.resume else None
+    plan = _resumed(record, asked, overrides) if record else _planned(strategy, overrides, asked, hydra, home)
+    space = space_of(_parser(hydra).parse_overrides(plan.overrides))
+    _check(plan, space, hydra)
+    terminal = Terminal()
+    with exclusive(home / "sweeps" / f"{plan.name}.lock", f"sweep {plan.name}: another process carries it out now."):
+        if record:
+            _await_workers(record.id, store)
+        try:
+            with store.run(STAGE, plan.study, plan.name, resume=record.id if record else None) as run:
+                _carry_out(plan, space, hydra, run, terminal, resumed=record is not None)
+        except _JobsFailedError as error:
+            terminal.warn(str(error))
+        except KeyboardInterrupt:
+            terminal.say(f"sweep {plan.name} goes on with: ferlab {plan.command} -m sweep.resume={plan.name}")
+            raise
+
+
+class _JobsFailedError(UserError):
+    """Some jobs failed: the sweep's run says so, and the jobs' own errors are the command's."""
+
+
+def _carry_out(plan: Plan, space: Space, hydra: HydraSide, run: Run, terminal: Terminal, resumed: bool) -> None:
+    """Launch the jobs, and write down what came of all of them, also when they are interrupted."""
+    run.log_json({**asdict(plan), "settings": asdict(plan.settings)}, PLAN)
+    if not resumed:
+        run.log_config({"command": plan.command, "strategy": plan.strategy, "overrides": " ".join(plan.overrides)})
+    varied = tuple(axis.name for axis in space.axes)
+    shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed)
+    os.environ[SWEEP_VARIABLE] = shared.as_text()
+    started = time.monotonic()
+    try:
+        returns = hydra.launcher.launch(_jobs(plan, space, run, terminal, resumed), 0)
+        hydra.job.outcomes[:] = [_outcome(one) for one in returns]
+    finally:
+        del os.environ[SWEEP_VARIABLE]
+        children = children_of(run.id)
+        log_summary(run, children, space, plan.settings.objectives, time.monotonic() - started)
+    show_summary(terminal, plan.name, run.id, children, plan.settings.objectives)
+    failed = [child for child in children if child.status == FAILED]
+    if failed:
+        message = f"sweep {plan.name}: {len(failed)} of {len(children)} jobs failed; their runs hold the errors."
+        raise _JobsFailedError(message)
+
+
+def _jobs(plan: Plan, space: Space, run: Run, terminal: Terminal, resumed: bool) -> Sequence[Sequence[str]]:
+    """The overrides of the jobs that are to be done, each with its number."""
+    if plan.strategy == OPTUNA:
+        assert plan.study_place is not None
+        study = open_study(plan.name, plan.study_place, plan.settings, fresh=not resumed)
+        return TrialJobs(study, space, plan.settings, numbered, terminal)
+    done = {child.number for child in children_of(run.id) if child.status == FINISHED} if resumed else set()
+    return [numbered(list(job), number) for number, job in enumerate(space.grid()) if number not in done]
+
+
+def numbered(overrides: Sequence[str], number: int) -> list[str]:
+    """The overrides of a job that is told its number."""
+    return [*overrides, f"++hydra.job.env_set.{JOB_VARIABLE}='{number}'"]
+
+
+def _planned(strategy: str, overrides: Sequence[str], asked: Sweep, hydra: HydraSide, home: Path) -> Plan:
+    name = asked.name or f"{hydra.config.study}-{datetime.now():%m%d-%H%M%S}"
+    if _named(name):
+        message = f"sweep.name={name}: there is a sweep of that name. Go on with it by sweep.resume={name}, or rename."
+        raise UserError(message)
+    place = (asked.storage or str(home / "sweeps" / f"{name}.journal")) if strategy == OPTUNA else None
+    own = [text for text in overrides if not text.startswith("sweep.")]
+    return Plan(name, hydra.job.command, strategy, own, str(Path.cwd()), str(hydra.config.study), asked, place)
+
+
+def _named(name: str) -> list[RunRecord]:
+    return [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == STAGE]
+
+
+def _recorded(name: str) -> RunRecord:
+    found = _named(name)
+    if not found:
+        message = (
+            f"sweep.resume={name}: no sweep of that name in this tracking store. `ferlab runs stage=sweep` lists them."
+        )
+        raise UserError(message)
+    return found[-1]
+
+
+def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
+    """The recorded plan, with another budget where one is asked for."""
+    kept = json.loads(record.artifact(PLAN).read_text(encoding="utf-8"))
+    plan = Plan(**kept | {"settings": Sweep(**kept["settings"])})
+    allowed = {f"sweep.{key}" for key in (*CHANGEABLE, "resume")}
+    other = [text for text in overrides if text.partition("=")[0] not in allowed]
+    if other:
+        message = f"sweep.resume={plan.name}: goes on with the recorded settings; leave out {' '.join(other)}."
+        raise UserError(message)
+    if Path(plan.folder) != Path.cwd():
+        message = f"sweep.resume={plan.name}: was begun in {plan.folder}, where its paths begin. Go on from there."
+        raise UserError(message)
+    given = {text.partition("=")[0].removeprefix("sweep.") for text in overrides}
+    changed = {key: getattr(asked, key) for key in CHANGEABLE if key in given}
+    return replace(plan, settings=replace(plan.settings, **changed))
+
+
+def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
+    """Compose jobs in which every choice occurs, so that a typing error ends the sweep before it begins.
+
+    Raises:
+        UserError: nothing that varies, for Optuna to choose; a launcher that takes all jobs at once.
+
+    """
+    launcher = type(hydra.launcher).__name__
+    if plan.strategy == OPTUNA and "sweep" not in hydra.config:
+        message = f"hydra/sweeper=ferlab_optuna: `ferlab {plan.command}` has no objective; it is for `ferlab train -m`."
+        raise UserError(message)
+    if plan.strategy == OPTUNA and not space.axes:
+        message = "hydra/sweeper=ferlab_optuna: nothing varies. Give a choice, range or interval: backbone=seq1,seq2."
+        raise UserError(message)
+    if plan.strategy == OPTUNA and launcher not in LAZY_LAUNCHERS:
+        message = (
+            f"hydra/launcher: {launcher} takes all trials before the first has an outcome; use hydra/launcher=workers."
+        )
+        raise UserError(message)
+    if plan.strategy == GRID:
+        space.grid()
+    for overrides in space.samples():
+        hydra.context.config_loader.load_sweep_config(hydra.config, list(overrides))
+
+
+def _await_workers(parent: str, store: Store) -> None:
+    """Let jobs end whose sweep was killed; a run whose process is gone is closed."""
+    until = time.monotonic() + WORKERS_END_S
+    while any(child.status == RUNNING for child in children_of(parent)) and time.monotonic() < until:
+        time.sleep(0.5)
+        store.close_orphans()
+
+
+def _outcome(returned: Any) -> Outcome:
+    outcome = returned.return_value
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def _parser(hydra: HydraSide) -> OverridesParser:
+    return OverridesParser.create(config_loader=hydra.context.config_loader)
