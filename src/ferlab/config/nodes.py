@@ -195,17 +195,55 @@ class Augment:
 
 
 @dataclass
+class Sweep:
+    """How ``ferlab train -m`` names, chooses and judges its jobs.
+
+    ``name`` of the sweep's own run, None for one made of study and time; ``resume`` goes on with the sweep of that
+    name. ``objectives``: metrics of validation, or costs, that a trial is judged by; the first one says which job is
+    best. The rest is for ``hydra/sweeper=ferlab_optuna``: it ends after ``trials``, or starts none after ``minutes``;
+    a trial is trained with ``seeds`` seeds in turn and judged by their mean. ``pruner`` gives trials up that have done
+    worse than others after as many epochs, not before ``startup_trials`` are through nor ``startup_epochs`` over.
+    ``seed`` is the sampler's. ``storage``: address of a database for the study, None for a file beside the store.
+    """
+
+    name: str | None = None
+    resume: str | None = None
+    objectives: list[str] = field(default_factory=lambda: ["accuracy"])
+    trials: int = number(1, 100_000, 20)
+    minutes: float | None = number(0.01, 1e6, None)
+    seeds: int = number(1, 1000, 1)
+    sampler: str = choice(("tpe", "random", "cmaes", "nsga2"), "tpe")
+    pruner: str = choice(("none", "median", "halving", "hyperband"), "none")
+    startup_trials: int = number(1, 1000, 5)
+    startup_epochs: int = number(0, 1000, 1)
+    seed: int = number(0, 2**31 - 1, 0)
+    storage: str | None = None
+
+
+@dataclass
 class Debug:
     """Limits of a debug run; 0 means no limit. ``pretrained`` false ignores ``backbone.weights``.
 
-    ``profile_steps``: how many steps ``ferlab train`` measures instead of training; 0 trains.
+    ``profile_steps``: how many steps ``ferlab train`` measures instead of training; 0 trains. ``batches``: how many it
+    learns by heart, each shown ``repeats`` times an epoch; 0 for the whole training split, of which ``share`` is taken.
     """
 
-    name: str = choice(("none", "fast", "profile"))
+    name: str = choice(("none", "fast", "overfit", "limit", "profile"))
     max_steps: int = number(0, 10**9, 0)
     max_epochs: int = number(0, 10**9, 0)
     pretrained: bool = True
     profile_steps: int = number(0, 10_000, 0)
+    batches: int = number(0, 10_000, 0)
+    repeats: int = number(1, 10_000, 1)
+    share: float = number(1e-6, 1.0, 1.0)
+
+    @property
+    def level(self) -> str:
+        """Its name, ``custom`` where limits are given without one, empty for a run that counts."""
+        if self.name != "none":
+            return self.name
+        limited = self.max_steps or self.max_epochs or self.profile_steps or self.batches or self.share < 1
+        return "custom" if limited or not self.pretrained else ""
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Rules across fields: combinations that each look right and cannot work together."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,18 @@ from ferlab.config.nodes import (
     Pipeline,
     Preparation,
     Recipe,
+    Sweep,
 )
 from ferlab.models.catalog import CATALOG
 from ferlab.storage.objects import is_remote
 
 Problem = tuple[str, str]
+
+OBJECTIVES = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"),
+    *("parameters", "mflops", "size_mb", "train_minutes"),
+)
+"""What a sweep's jobs can be judged by: scores on validation, and costs."""
 
 
 class FamilyFacts(Protocol):
@@ -265,6 +273,20 @@ def pipeline_trains(_: Facts, pipeline: Pipeline, debug: Debug) -> Iterator[Prob
         yield "debug", "a profile looks at one network: use `ferlab train debug=profile`"
 
 
+def sweep_judged(_: Facts, sweep: Sweep) -> Iterator[Problem]:
+    """Objectives that are measured, and a way to choose and to give up that goes with them."""
+    for key, name in (("name", sweep.name), ("resume", sweep.resume)):
+        if name is not None and not re.fullmatch(r"[\w.-]+", name):
+            yield f"sweep.{key}", f"letters, digits, dot, dash and underscore alone make a sweep's name; got {name!r}"
+    unknown = [one for one in sweep.objectives if one not in OBJECTIVES]
+    if unknown or not sweep.objectives or len(set(sweep.objectives)) < len(sweep.objectives):
+        yield "sweep.objectives", f"one or more of {', '.join(OBJECTIVES)}, each once; got {sweep.objectives}"
+    if sweep.pruner != "none" and sweep.objectives != ["accuracy"]:
+        yield "sweep.pruner", f"{sweep.pruner} judges by accuracy alone, the objective being that; use none"
+    if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:
+        yield "sweep.sampler", "cmaes knows one objective; use nsga2 or tpe"
+
+
 def runs_named(_: Facts, study: str | None, runs: list[str], ensemble: Combination) -> Iterator[Problem]:
     """An ensemble is made of runs by id, or of a study."""
     if not runs and not study:
@@ -293,6 +315,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("pipeline", "debug"), pipeline_trains),
     (("study", "runs", "ensemble"), runs_named),
     (("ensemble",), combination_fits),
+    (("sweep",), sweep_judged),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""
 
