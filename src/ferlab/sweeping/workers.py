@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 ENDING_S = 30.0
 """How long interrupted jobs may take to close their runs."""
 
+_idle = threading.Event()
+"""Whether this worker has no job under way."""
+
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
@@ -73,7 +76,7 @@ class _Worker:
             spawn = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(1, spawn, _begin, (self.number, self.count))
             self.process_id = self.pool.submit(os.getpid)
-        return self.pool.submit(work, *job)
+        return self.pool.submit(_watched, work, job)
 
     def result(self, future: Future[Any]) -> Any:
         try:
@@ -111,11 +114,19 @@ def _begin(number: int, count: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+def _watched(work: Callable[..., Result], job: tuple[Any, ...]) -> Result:
+    _idle.clear()
+    try:
+        return work(*job)
+    finally:
+        _idle.set()
+
+
 def _end_with_parent() -> None:
     """When the sweep is killed outright, its jobs end as if they were interrupted: whoever resumes it finds them so."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(ENDING_S)
+        _idle.wait(ENDING_S)
         os._exit(1)

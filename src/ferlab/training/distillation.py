@@ -8,7 +8,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 
 from ferlab.errors import UserError
 from ferlab.models.blocks import uses_xla
@@ -40,6 +39,8 @@ class Answers:
 
     def tempered(self, temperature: float) -> np.ndarray:
         """Probabilities float32 (n, classes) of the logits divided by ``temperature`` > 0; above 1 they are softer."""
+        from scipy.special import softmax
+
         return softmax(self.log_probabilities / np.float32(temperature), axis=1)
 
 
@@ -81,6 +82,8 @@ def student(trainee: Any, temperature: float) -> Any:
 
 
 def _asked(model: Any, data: TrainingData, on_answers: OnAnswers) -> Answers:
+    from scipy.special import log_softmax
+
     model.jit_compile = uses_xla()
     found = np.empty((data.train.count, len(data.manifest.classes)), np.float32)
     first = right = 0
