@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ferlab.commands.contestants import EXTERNAL, contestant
+from ferlab.commands.contestants import EXTERNAL, contestant, originals
+from ferlab.commands.debugging import warn_of_debug, without_debug
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
@@ -31,7 +32,7 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
 
     """
     _ = context.store
-    records = _records(config)
+    records = _records(config, context)
     baseline = find_run(config.baseline).id if config.baseline else None
     runs = _contestants(records, config, context)
     if baseline and baseline not in [one.id for one in runs]:
@@ -75,10 +76,13 @@ def _contestants(records: Sequence[RunRecord], config: CompareConfig, context: C
     return found
 
 
-def _records(config: CompareConfig) -> list[RunRecord]:
+def _records(config: CompareConfig, context: Context) -> list[RunRecord]:
+    """Those named, or all of the study that count: no debug level, no repetition of another run."""
     if config.runs:
-        return [find_run(reference) for reference in config.runs]
-    found = runs_of_study(config.study, COMPARED)
+        named = [find_run(reference) for reference in config.runs]
+        warn_of_debug(named, context)
+        return named
+    found = originals(without_debug(runs_of_study(config.study, COMPARED), config.study, context))
     if not found:
         message = f"study={config.study}: no finished training, ensemble or scored file there to compare."
         raise UserError(message)

@@ -1,6 +1,7 @@
 """From a recorded run to what can be compared: its predictions on a split, what it cost, which runs it repeats."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +16,24 @@ OPENINGS = "ferlab.test_openings"
 MODEL_LINK = "ferlab.from.model"
 EXTERNAL = "external"
 """Stage of the runs that hold another tool's predictions."""
-OWN = ("seed", "study", "resume")
+REPRODUCES = "ferlab.reproduces"
+"""Tag of a run by which another one was repeated: that run's id."""
+OWN = ("seed", "study", "resume", "from_run")
 """Settings in which runs may differ that are otherwise the same; so are those of ``compute``."""
+
+
+def originals(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Without the runs by which ``ferlab reproduce`` repeated another one: nothing is counted twice."""
+    return [record for record in records if REPRODUCES not in record.tags]
+
+
+def repetitions_of(record: RunRecord) -> list[RunRecord]:
+    """Finished trainings on the same data that differ from this one in their seed alone, it among them."""
+    same_data = runs_with_tag("dataset.digest", record.tags.get("dataset.digest", ""))
+    group = group_of(record)
+    found = [one for one in originals(same_data) if one.stage == "train" and group_of(one) == group]
+    by_seed = {one.params.get("seed"): one for one in found} | {record.params.get("seed"): record}
+    return list(by_seed.values())
 
 
 def contestant(record: RunRecord, split: str) -> Contestant:

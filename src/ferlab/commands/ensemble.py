@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.commands.backend import set_up_backend
+from ferlab.commands.debugging import inherited_tags
 from ferlab.commands.ensemble_members import Members, chosen_members
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import find_prepared
@@ -102,6 +103,7 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
         run.log_config({"runs": ids, "study": study, "top": config.top, "diverse": config.diverse,
                         "ensemble": vars(config.ensemble), "chosen": winner.plan.name})  # fmt: skip
         run.link("train", ids)
+        run.set_tags(inherited_tags(members.records))
         folder, manifest = find_prepared(context, first.dataset_digest)
         require_same_classes(manifest.classes, first.classes, str(folder), f"run {ids[0]}")
         run.log_dataset(manifest, folder, "ensemble")

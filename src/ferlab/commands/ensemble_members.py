@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ferlab.commands.contestants import originals
+from ferlab.commands.debugging import warn_of_debug, without_debug
 from ferlab.commands.launch import Context
 from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import EnsembleConfig
@@ -38,7 +40,7 @@ def chosen_members(config: EnsembleConfig, context: Context) -> Members:
             not belong together.
 
     """
-    found = _named(config.runs) if config.runs else _of_study(str(config.study), context)
+    found = _named(config.runs, context) if config.runs else _of_study(str(config.study), context)
     predictions = aligned([one for _, one in found])
     order = by_gain(predictions) if config.diverse else by_accuracy(predictions)
     if config.top is not None:
@@ -51,7 +53,7 @@ def chosen_members(config: EnsembleConfig, context: Context) -> Members:
     return Members(tuple(record for record, _ in found), tuple(predictions), tuple(order))
 
 
-def _named(references: list[str]) -> list[tuple[RunRecord, Predictions]]:
+def _named(references: list[str], context: Context) -> list[tuple[RunRecord, Predictions]]:
     records = [find_run(reference) for reference in references]
     if len({record.id for record in records}) != len(records):
         message = f"runs: the same run is named twice ({', '.join(record.id for record in records)})."
@@ -61,13 +63,14 @@ def _named(references: list[str]) -> list[tuple[RunRecord, Predictions]]:
             stage = record.stage or "not one of ferlab"
             message = f"run {record.id} ({record.name}) is {stage}: only trained runs can be combined."
             raise UserError(message)
+    warn_of_debug(records, context)
     return [(record, Predictions.load(record.artifact(PREDICTIONS))) for record in records]
 
 
 def _of_study(study: str, context: Context) -> list[tuple[RunRecord, Predictions]]:
-    """Finished trainings; those without predictions are said and left out."""
+    """Finished trainings that count, each once; those without predictions are said and left out."""
     found = []
-    for record in runs_of_study(study, ("train",)):
+    for record in originals(without_debug(runs_of_study(study, ("train",)), study, context)):
         try:
             path = record.artifact(PREDICTIONS)
         except UserError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.contestants import EXTERNAL, OPENINGS, costs_of
+from ferlab.commands.debugging import inherited_tags, warn_of_debug
 from ferlab.commands.evaluation_record import REPORT, data_facts, log_evaluation, run_facts, say_findings
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.mistakes import mistakes_picture
@@ -60,6 +61,8 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
         message = "evaluate needs run=ID (a recorded run) or predictions=FILE (of another tool), one of them."
         raise UserError(message)
     _ = context.store
+    if config.run:
+        warn_of_debug([find_run(config.run)], context)
     done = evaluate(config, context) if config.run else evaluate_file(config, context)
     found = say_findings(done.subject.name, done.findings, context)
     context.terminal.say(f"report: {done.report}")
@@ -86,6 +89,7 @@ def evaluate(
     with context.store.run("evaluate", config.study or record.study, f"evaluate-{record.name}", parent=parent) as run:
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
+        run.set_tags(inherited_tags([record]))
         run.log_dataset(manifest, folder, "evaluate")
         opening = _open_test(record.id, context.home) if split == TEST else None
         views = _views(settings, manifest.size_px)

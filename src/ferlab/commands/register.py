@@ -5,6 +5,7 @@ from typing import Any
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.contestants import EXTERNAL, OPENINGS, predictions_of
+from ferlab.commands.debugging import warn_of_debug
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.schema import RegisterConfig
 from ferlab.errors import UserError
@@ -40,6 +41,7 @@ def run(config: RegisterConfig, context: Context) -> dict[str, Any]:
     """Register one run; the result has the version, whether it became the champion, and why."""
     _ = context.store
     record = find_run(config.run)
+    warn_of_debug([record], context)
     if record.status != "FINISHED":
         message = f"run {record.id} ({record.name}) is {record.status}: only finished runs are registered."
         raise UserError(message)

@@ -1,6 +1,7 @@
 """``ferlab train``: one network, tracked from the config to the validation predictions; resumable."""
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 
 from ferlab import interrupts
 from ferlab.commands.backend import set_up_backend
+from ferlab.commands.debugging import BY_HEART, check_by_heart, debug_tags, nothing_in_the_way, raw_settings
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
@@ -24,9 +26,10 @@ from ferlab.commands.training_record import (
     log_trained_model,
     log_validation,
 )
+from ferlab.commands.variant import link_origin
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
-from ferlab.errors import UserError
+from ferlab.errors import Pruned, UserError
 from ferlab.evaluation.metrics import Scores
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
@@ -39,10 +42,11 @@ from ferlab.tracking.run import Run
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.distribution import all_gpus, check_shares
 from ferlab.training.fit import NOT_FINITE, EpochRow, Watch, fit
-from ferlab.training.inputs import BatchSpec, TrainingData, training_data
+from ferlab.training.inputs import BatchSpec, TrainingData
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
 from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, profiled
+from ferlab.training.subset import samples_left, wanted_data
 
 NO_WEIGHTS = "none"
 
@@ -104,10 +108,14 @@ def train(
     the caller.
 
     Raises:
-        UserError: ``interrupted`` or the teacher was trained on other data.
+        UserError: ``interrupted`` or the teacher was trained on other data, or images were not learned by heart that
+            should have been.
 
     """
     manifest = prepared.manifest
+    if config.debug.batches:
+        config = nothing_in_the_way(config)
+        context.raw = {**context.raw, **raw_settings(config)}
     if not interrupted:
         config = _with_teacher(config, context, manifest)
     if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
@@ -133,8 +141,10 @@ def train(
             log_trained_model(run, config, manifest, model)
             for file in checkpoints.files():
                 run.log_file(file, "checkpoints")
+            if config.debug.batches:
+                check_by_heart(run, progress, context)
         checkpoints.remove()  # a run that is killed before it has ended still needs them
-    return Trained(run.id, name, scores, minutes, progress.epoch, images_per_s, model.count_params())
+    return Trained(run.id, run.name, scores, minutes, progress.epoch, images_per_s, model.count_params())
 
 
 def _with_teacher(config: TrainConfig, context: Context, manifest: Manifest) -> TrainConfig:
@@ -159,7 +169,6 @@ def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_r
         tempfile.TemporaryDirectory() as scratch,
     ):
         _describe(run, config, context, prepared, prepare_run)
-        run.set_tags({"debug": config.debug.name})
         folder = Path(scratch)
         data = _data(config, context, prepared, run, folder)
         with _network(config, data, _weights(config, context)) as (built, policy, devices):
@@ -181,8 +190,11 @@ def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_r
 
 def _describe(run: Run, config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> None:
     run.log_dataset(prepared.manifest, prepared.folder, "train")
-    run.log_config({**context.raw, "resume": None})
+    run.log_config({**context.raw, "resume": None, "from_run": None})
+    if config.from_run:
+        link_origin(run, config.from_run, context.raw)
     run.set_tags({"backbone": config.backbone.name, "recipe": config.recipe.name, "seed": str(config.seed)})
+    run.set_tags(debug_tags(config.debug))
     if prepare_run:
         run.link("prepare", [prepare_run])
     if config.teacher:
@@ -207,7 +219,8 @@ def _fit(
             if built.warning:
                 context.terminal.warn(built.warning)
         pretrained = interrupted.tags.get("pretrained") == "true" if interrupted else built.pretrained
-        spec = FitSpec(config.recipe, config.augment, config.debug.max_epochs, train_all=not pretrained)
+        enough = BY_HEART if config.debug.batches else math.inf
+        spec = FitSpec(config.recipe, config.augment, config.debug.max_epochs, not pretrained, enough)
         progress = _watched_fit(built.model, data, spec, checkpoints, run, context, resume=interrupted is not None)
     if policy == "float32" and devices == 1:
         return built.model, progress
@@ -218,7 +231,8 @@ def _fit(
 
 def _data(config: TrainConfig, context: Context, prepared: Prepared, run: Run, folder: Path) -> TrainingData:
     """The prepared data in batches, with the teacher's answers, which ``folder`` keeps, where there is one."""
-    data = training_data(prepared.folder, prepared.manifest, _batch_spec(config, prepared.manifest))
+    spec = _batch_spec(config, prepared.manifest)
+    data = wanted_data(prepared.folder, prepared.manifest, spec, config.debug)
     if not config.teacher:
         return data
     answers = teachers_answers(config, context, data, folder)
@@ -263,12 +277,17 @@ def _watched_fit(
             log(row.numbers())
             show.on_epoch(row)
             interrupts.check()
+            context.on_epoch(row.epoch, max(one["val_accuracy"] for one in checkpoints.history()))
 
         try:
             return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch, show.on_features), resume)
         except KeyboardInterrupt:
             if checkpoints.current():
                 context.terminal.say(f"{run.name} goes on with: ferlab train resume={run.id}")
+            raise
+        except Pruned:
+            run.log_metrics({"epochs": len(checkpoints.history())})
+            checkpoints.remove()
             raise
         except UserError:
             for file in checkpoints.folder.glob(NOT_FINITE):
@@ -300,9 +319,9 @@ def _model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelS
 
 def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
     weights = tuple(manifest.class_weights[name] for name in manifest.classes)
-    train_count = sum(manifest.counts["train"].values())
+    left = samples_left(manifest, config.debug.share)
     return BatchSpec(
-        batch_size=min(config.recipe.batch_size, train_count) if config.debug.max_steps else config.recipe.batch_size,
+        batch_size=min(config.recipe.batch_size, left) if config.debug.level else config.recipe.batch_size,
         seed=config.seed,
         balance=config.recipe.balance,
         class_weights=weights,
@@ -310,4 +329,5 @@ def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
         memory_bytes=config.compute.memory_gb * 1e9,
         affect=config.recipe.affect > 0,
         cores=config.compute.cores,
+        repeats=config.debug.repeats,
     )

@@ -36,8 +36,10 @@ def groups(command: str) -> dict[str, str | None]:
     return {name: value for entry in entries for name, value in entry.items() if not name.startswith("override")}
 
 
-def search_folders(home: Path) -> list[Path]:
+def search_folders(home: Path, recorded: bool = False) -> list[Path]:
     """Folders for Hydra's search path that hold ``experiments`` and nothing else: ours, and the user's own below here.
+
+    ``recorded``: also the one that holds groups of recorded configs.
 
     Hydra takes any folder on its search path for a config group: a folder ``out/`` beside ``experiments/`` would turn
     ``out=DIR`` into the choice of a group. So each is a folder in ``home`` with one link.
@@ -51,7 +53,12 @@ def search_folders(home: Path) -> list[Path]:
             with contextlib.suppress(FileExistsError):
                 (folder / "experiments").symlink_to(experiments, target_is_directory=True)
             folders.append(folder)
-    return folders
+    return [*folders, recorded_folder(home)] if recorded and recorded_folder(home).is_dir() else folders
+
+
+def recorded_folder(home: Path) -> Path:
+    """Where groups of recorded configs are options: on Hydra's search path, and nothing else below it."""
+    return home / "hydra" / "recorded"
 
 
 def ferlab_home() -> Path:

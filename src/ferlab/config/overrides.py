@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-RUN_KEYS = ("run", "resume", "runs", "teacher")
+RUN_KEYS = ("run", "resume", "runs", "teacher", "from_run")
 CHOICES = ("augment", "recipe", "backbone", "dataset")
 """Overrides that choose a file: their value says enough."""
 RUN_REFERENCES = re.compile(r"\[?[0-9a-f]{6,32}(,[0-9a-f]{6,32})*\]?")

@@ -41,7 +41,10 @@ class PrepareConfig(Common):
 
 @dataclass
 class TrainConfig(PrepareConfig):
-    """``ferlab train``: ``resume`` is an interrupted run to go on with, ``teacher`` a finished one to learn from."""
+    """``ferlab train``: ``resume`` is an interrupted run to go on with, ``teacher`` a finished one to learn from.
+
+    ``from_run``: the run whose settings were taken where the command line had no others.
+    """
 
     backbone: Backbone = REQUIRED
     recipe: Recipe = REQUIRED
@@ -50,6 +53,7 @@ class TrainConfig(PrepareConfig):
     deterministic: bool = False
     resume: str | None = None
     teacher: str | None = None
+    from_run: str | None = None
     sweep: Sweep = field(default_factory=Sweep)
 
 

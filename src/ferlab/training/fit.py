@@ -257,5 +257,6 @@ def advance(progress: Progress, phase: Phase, metrics: dict[str, float], spec: F
     if phase.schedule == "plateau" and progress.flat >= phase.plateau_patience:
         progress.flat, progress.rate_factor = 0, progress.rate_factor * phase.plateau_factor
     out_of_patience = bool(spec.recipe.patience) and progress.waited >= spec.recipe.patience
-    progress.phase_done = out_of_patience or progress.phase_epoch >= spec.epochs(phase)
+    enough = progress.best_accuracy >= spec.enough
+    progress.phase_done = enough or out_of_patience or progress.phase_epoch >= spec.epochs(phase)
     return is_best

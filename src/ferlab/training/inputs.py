@@ -48,7 +48,8 @@ class BatchSpec:
 
     ``balance``: ``none``, ``weights`` (a weight in the loss for each class, from ``class_weights``) or ``sampling``
     (every class equally often). ``process`` of ``processes`` gets its share of every batch of ``batch_size`` images.
-    ``affect``: valence and arousal are learned, too. ``cores`` (0 = all that there are) make batches.
+    ``affect``: valence and arousal are learned, too. ``cores`` (0 = all that there are) make batches. ``repeats``: how
+    often an epoch shows samples that are held in memory.
     """
 
     batch_size: int
@@ -61,6 +62,7 @@ class BatchSpec:
     processes: int = 1
     affect: bool = False
     cores: int = 0
+    repeats: int = 1
 
     @property
     def own_size(self) -> int:
@@ -102,7 +104,8 @@ class MemoryBatches:
     ) -> None:
         self.copies, self.known, self.taught = copies, known, taught
         self.manifest, self.spec, self.targets = manifest, spec, spec.targets(manifest)
-        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps_of([len(known)], manifest, spec))
+        steps = spec.repeats * steps_of([len(known)], manifest, spec)
+        self.steps_per_execution, self.steps_per_epoch = grouped_steps(steps)
 
     def epoch(self, number: int, change: Change | None) -> Iterator[Batch]:
         """The ``steps_per_epoch`` batches of an epoch."""

@@ -1,5 +1,6 @@
 """What a phase trains: the whole network, or its head alone on features that the base gave once; compiled for it."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +25,16 @@ from ferlab.training.sharpness import sharpness_aware
 
 @dataclass(frozen=True)
 class FitSpec:
-    """How to train. ``max_epochs`` 0 keeps every phase's own number; ``train_all`` ignores what phases freeze."""
+    """How to train. ``max_epochs`` 0 keeps every phase's own number; ``train_all`` ignores what phases freeze.
+
+    A phase ends once the accuracy on validation is ``enough``.
+    """
 
     recipe: Recipe
     augment: Augment
     max_epochs: int
     train_all: bool
+    enough: float = math.inf
 
     def phase(self, index: int) -> Phase:
         """A phase with the rate for this batch size: ``recipe.rate_batch`` scales it linearly (Goyal et al. 2017)."""
