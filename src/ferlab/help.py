@@ -43,6 +43,7 @@ EXAMPLES = {
     ),
     "evaluate": (
         "ferlab evaluate run=ID",
+        "ferlab evaluate run=ID baseline=RUN",
         "ferlab evaluate run=ID split=validation --json scores.json",
         "ferlab evaluate predictions=FILE.csv name=TOOL dataset=fer2013 dataset.root=DIR dataset.protocol=carved",
     ),

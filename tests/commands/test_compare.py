@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from ferlab.commands.compare import run
 from ferlab.commands.evaluate import evaluate
 from ferlab.config.nodes import Compute, Evaluation, Intervals
 from ferlab.config.schema import CompareConfig, EvaluateConfig
 from ferlab.errors import UserError
+from ferlab.predictions import Predictions
 from ferlab.tracking.records import find_run
+
+FIGURES = (
+    "accuracy_with_intervals.png", "confusions_that_changed.png", "differences_to_the_baseline.png",
+    "recall_by_category_against_the_baseline.png",
+)  # fmt: skip
 
 
 def compared(place: Any, **changes: Any) -> dict[str, Any]:
@@ -58,6 +65,41 @@ def test_the_test_split_is_compared_by_the_last_evaluations(recorded: Any) -> No
         assert scores[one] == pytest.approx(find_run(one).metrics["test_accuracy"])
     assert [row["run_id"] for row in result["runs"] if "baseline" not in row] == [runs[1]]
     assert {row["costs"]["openings"] for row in result["runs"]} == {1}
+
+
+def test_evaluations_of_all_runs_are_asked_for_once(recorded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = recorded("compare")
+    runs = [place.train(name, seed) for seed, name in enumerate("abc")]
+    for one in (*runs, runs[0]):
+        evaluate(EvaluateConfig(None, one, "test", Evaluation(100, 0), Compute("local")), place.context)
+    asked, search = [], MlflowClient.search_runs
+    monkeypatch.setattr(
+        MlflowClient, "search_runs", lambda *given, **named: asked.append(given) or search(*given, **named)
+    )
+    result = compared(place, split="test")
+    assert len(asked) == 2, "the study's runs, and the evaluations of all"
+    assert {row["run_id"]: row["costs"]["openings"] for row in result["runs"]} == {runs[0]: 2, runs[1]: 1, runs[2]: 1}
+    for row in result["runs"]:
+        assert row["costs"]["latency_ms"] == find_run(row["run_id"]).metrics["latency_ms"] > 0
+
+
+def test_figures_of_two_blocks_have_files_of_their_own(recorded: Any) -> None:
+    place = recorded("compare")
+    runs = [place.train(name, seed) for seed, name in enumerate("abc")]
+    alone = find_run(compared(place, runs=runs)["run_id"]).artifact("figures")
+    assert sorted(file.name for file in alone.iterdir()) == sorted(FIGURES)
+    file = find_run(runs[2]).artifact("predictions/validation.parquet")
+    Predictions(**(vars(Predictions.load(file)) | {"protocol": "synthetic/other"})).save(file)
+    result = compared(place, runs=runs)
+    assert [row["costs"]["latency_ms"] for row in result["runs"]] == [None] * 3
+    figures = find_run(result["run_id"]).artifact("figures")
+    found = {folder.name: sorted(file.name for file in folder.iterdir()) for folder in figures.iterdir()}
+    assert found == {
+        "synthetic-carved-validation-1": sorted(FIGURES),
+        "synthetic-other-validation-2": ["accuracy_with_intervals.png"],
+    }
+    pictures = [file.read_bytes() for file in figures.rglob("*.png")]
+    assert len(set(pictures)) == len(FIGURES) + 1
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(recorded: Any) -> None:

@@ -128,6 +128,32 @@ def test_csv_holds_every_run_unrounded() -> None:
     assert float(rows[1]["parameters"]) == 1001
 
 
+def test_two_runs_have_a_table_of_every_measure() -> None:
+    runs = [run("old", 1, 0.5), run("new", 2, 0.8)]
+    (block,) = compare(runs, runs[0].id, 200, 0)
+    (table,) = [one for one in tables_of(block) if one.columns[0] == "measure"]
+    against = block.challenger.against
+    assert f"the baseline alone {against.mcnemar.only_first} times" in table.caption
+    assert f"new {runs[1].id[:6]} alone {against.mcnemar.only_second} times" in table.caption
+    assert table.caption.endswith("p < .0001")
+    for (name, gap), row in zip(against.differences.items(), table.rows, strict=True):
+        base, mine = (one.scores.estimates[name].value for one in (block.baseline, block.challenger))
+        factor, digits = (1, 3) if name == "mcc" else (100, 1)
+        assert row[1:3] == [f"{factor * value:.{digits}f}" for value in (base, mine)]
+        assert row[3].startswith(f"{factor * gap.value:+.{digits}f} [{factor * gap.low:+.{digits}f}, ")
+    (three,) = compare([*runs, run("third", 3, 0.6)], None, 100, 0)
+    assert [one.columns[0] for one in tables_of(three)] == ["run", "run"]
+
+
+def test_what_a_run_costs_stands_there_or_a_dash() -> None:
+    fast = replace(run("fast", 1, 0.8), costs=Costs(latency_ms=3.14159))
+    blocks = compare([fast, run("unknown", 2, 0.5)], None, 100, 0)
+    table = tables_of(blocks[0])[-1]
+    place = table.columns.index("ms")
+    assert [row[place] for row in table.rows] == ["3.1", "-"]
+    assert [row["latency_ms"] for row in csv.DictReader(io.StringIO(csv_of(blocks)))] == ["3.14159", ""]
+
+
 def test_the_same_run_twice_is_refused() -> None:
     with pytest.raises(UserError, match="named twice"):
         compare([run("a", 1, 0.5)] * 2, None, 100, 0)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ferlab.commands.contestants import EXTERNAL, contestant, originals
+from ferlab.commands.contestants import EXTERNAL, contestant, evaluations_of, originals
 from ferlab.commands.debugging import warn_of_debug, without_debug
+from ferlab.commands.evaluation_record import log_pictures
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
@@ -12,6 +13,7 @@ from ferlab.evaluation.comparison import Block, Contestant, Ranked, compare, rea
 from ferlab.evaluation.comparison_report import csv_of, document_of, tables_of
 from ferlab.evaluation.document import render
 from ferlab.evaluation.table_formats import as_latex, as_markdown
+from ferlab.samples import TEST
 from ferlab.tracking.records import RunRecord, find_run, runs_of_study
 from ferlab.tracking.run import Run
 
@@ -33,7 +35,7 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
     """
     _ = context.store
     records = _records(config, context)
-    baseline = find_run(config.baseline).id if config.baseline else None
+    baseline = find_run(config.baseline, "baseline").id if config.baseline else None
     runs = _contestants(records, config, context)
     if baseline and baseline not in [one.id for one in runs]:
         message = f"baseline={config.baseline}: is not among the {len(runs)} runs that are compared."
@@ -63,9 +65,10 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
 def _contestants(records: Sequence[RunRecord], config: CompareConfig, context: Context) -> list[Contestant]:
     """The runs with their predictions; of a study, those that have none are said and left out."""
     found = []
+    evaluations = evaluations_of(records, config.split) if config.split == TEST else {}
     for record in records:
         try:
-            found.append(contestant(record, config.split))
+            found.append(contestant(record, config.split, evaluations))
         except UserError as error:
             if config.runs:
                 raise
@@ -96,8 +99,7 @@ def _log(run: Run, blocks: Sequence[Block], title: str) -> None:
     run.log_text(csv_of(blocks), CSV)
     run.log_text("\n".join(map(as_markdown, tables)), MARKDOWN)
     run.log_text("\n".join(map(as_latex, tables)), LATEX)
-    for number, picture in enumerate(document.pictures, start=1):
-        run.log_figure(picture.figure, f"figures/{number:02d}_{picture.title.lower().replace(' ', '_')}.png")
+    log_pictures(run, document)
 
 
 def _row(block: Block, row: Ranked) -> dict[str, Any]:
@@ -112,9 +114,5 @@ def _row(block: Block, row: Ranked) -> dict[str, Any]:
     }
     if row.against is not None:
         found["baseline"] = block.baseline.run.id
-        found["differences"] = {
-            name: {**vars(item), "p_holm": row.against.adjusted_differences[name]}
-            for name, item in row.against.differences.items()
-        }
-        found["mcnemar"] = {**vars(row.against.mcnemar), "p_holm": row.against.adjusted}
+        found |= row.against.as_json()
     return found

@@ -1,7 +1,7 @@
 """From a recorded run to what can be compared: its predictions on a split, what it cost, which runs it repeats."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from ferlab.tracking.records import RunRecord, runs_with_tag
 
 OPENINGS = "ferlab.test_openings"
 MODEL_LINK = "ferlab.from.model"
+LATENCY = "latency_ms"
+"""Metric of an evaluation and of the run that it is of: milliseconds of one image alone."""
 EXTERNAL = "external"
 """Stage of the runs that hold another tool's predictions."""
 REPRODUCES = "ferlab.reproduces"
@@ -36,14 +38,24 @@ def repetitions_of(record: RunRecord) -> list[RunRecord]:
     return list(by_seed.values())
 
 
-def contestant(record: RunRecord, split: str) -> Contestant:
-    """The run with its stored predictions on ``split``; UserError when it has none."""
-    predictions = Predictions.load(predictions_of(record, split))
+def contestant(record: RunRecord, split: str, evaluations: Mapping[str, RunRecord] | None = None) -> Contestant:
+    """The run with its stored predictions on ``split``; UserError when it has none. See ``predictions_of``."""
+    predictions = Predictions.load(predictions_of(record, split, evaluations))
     return Contestant(record.id, record.name, group_of(record), predictions, costs_of(record))
 
 
-def predictions_of(record: RunRecord, split: str) -> Path:
+def evaluations_of(records: Sequence[RunRecord], split: str) -> dict[str, RunRecord]:
+    """The last evaluation on ``split`` that ended well of each run that has one, by the run's id; one query for all."""
+    # MLflow's filters know no "or": of several runs, all evaluations are asked for
+    key, value = (MODEL_LINK, records[0].id) if len(records) == 1 else ("ferlab.stage", "evaluate")
+    found = {one.tags.get(MODEL_LINK, ""): one for one in runs_with_tag(key, value) if one.params.get("split") == split}
+    return {record.id: found[record.id] for record in records if record.id in found}
+
+
+def predictions_of(record: RunRecord, split: str, evaluations: Mapping[str, RunRecord] | None = None) -> Path:
     """The file with a run's predictions on a split: on validation its own, on the test split its last evaluation's.
+
+    ``evaluations``: those of this run and others, where they were looked up together.
 
     Raises:
         UserError: the run was not evaluated there, or the file is gone.
@@ -51,6 +63,13 @@ def predictions_of(record: RunRecord, split: str) -> Path:
     """
     name = f"predictions/{split}.parquet"
     if record.stage == EXTERNAL:
+        scored = record.params.get("split", split)
+        if scored != split:
+            message = (
+                f"run {record.id} ({record.name}): scored on {scored}, not on {split}. First: "
+                f"ferlab evaluate predictions=FILE name={record.name} split={split}, with its dataset settings"
+            )
+            raise UserError(message)
         return record.artifact(name)
     if record.stage not in ("train", "ensemble"):
         stage = record.stage or "not one of ferlab"
@@ -58,11 +77,11 @@ def predictions_of(record: RunRecord, split: str) -> Path:
         raise UserError(message)
     if split == VALIDATION:
         return record.artifact(PREDICTIONS)
-    found = [one for one in runs_with_tag(MODEL_LINK, record.id) if one.params.get("split") == split]
-    if not found:
+    found = (evaluations_of([record], split) if evaluations is None else evaluations).get(record.id)
+    if found is None:
         message = f"run {record.id} ({record.name}): not evaluated on {split}. First: ferlab evaluate run={record.id}"
         raise UserError(message)
-    return found[-1].artifact(name)
+    return found.artifact(name)
 
 
 def costs_of(record: RunRecord) -> Costs:
@@ -78,6 +97,7 @@ def costs_of(record: RunRecord) -> Costs:
         kept.get("train_minutes", record.minutes),
         kept.get("size_mb"),
         openings,
+        kept.get(LATENCY),
     )
 
 

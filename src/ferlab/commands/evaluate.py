@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.backend import set_up_backend
-from ferlab.commands.contestants import EXTERNAL, OPENINGS, costs_of
+from ferlab.commands.baseline import baseline_of
+from ferlab.commands.contestants import EXTERNAL, LATENCY, OPENINGS, costs_of
 from ferlab.commands.debugging import inherited_tags, warn_of_debug
-from ferlab.commands.evaluation_record import REPORT, data_facts, log_evaluation, run_facts, say_findings
+from ferlab.commands.evaluation_record import (
+    REPORT,
+    data_facts,
+    latency_facts,
+    log_evaluation,
+    run_facts,
+    say_against,
+    say_findings,
+)
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.mistakes import mistakes_picture
 from ferlab.commands.prepared_data import ensure_prepared, find_prepared, on_this_machine
@@ -17,12 +26,13 @@ from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.nodes import Evaluation
 from ferlab.config.schema import EvaluateConfig, PrepareConfig
 from ferlab.errors import UserError
-from ferlab.evaluation.comparison import Contestant, Costs
+from ferlab.evaluation.comparison import Block, Contestant, Costs, compare
 from ferlab.evaluation.findings import Augmented, Findings, find
 from ferlab.evaluation.foreign import in_order, read_foreign
 from ferlab.evaluation.metrics import HEADLINE
 from ferlab.predictions import Predictions
 from ferlab.samples import TEST, VALIDATION
+from ferlab.scoring.latency import latency_of
 from ferlab.scoring.predict import answered, predict_split_with_views, samples_without_pixels
 from ferlab.scoring.views import PLAIN, View, views_of
 from ferlab.sealed import Opening
@@ -37,12 +47,16 @@ TOOL = "ferlab.tool"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished evaluation: its run, what was evaluated with its predictions, what was found, the report."""
+    """A finished evaluation: its run, what was evaluated with its predictions, what was found, the report.
+
+    ``blocks``: it beside other runs, where there are any.
+    """
 
     run_id: str
     subject: Contestant
     findings: Findings
     report: Path
+    blocks: Sequence[Block] = ()
 
 
 def main() -> list[Outcome]:
@@ -65,6 +79,10 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
         warn_of_debug([find_run(config.run)], context)
     done = evaluate(config, context) if config.run else evaluate_file(config, context)
     found = say_findings(done.subject.name, done.findings, context)
+    found |= say_against(done.blocks, done.subject.id, context)
+    if (latency_ms := done.subject.costs.latency_ms) is not None:
+        context.terminal.say(f"one image alone takes {latency_ms:.1f} ms")
+        found["latency_ms"] = latency_ms
     context.terminal.say(f"report: {done.report}")
     return {"run_id": done.run_id, "report": str(done.report)} | found
 
@@ -72,7 +90,10 @@ def run(config: EvaluateConfig, context: Context) -> dict[str, Any]:
 def evaluate(
     config: EvaluateConfig, context: Context, parent: Run | None = None, others: Sequence[Evaluated] = ()
 ) -> Evaluated:
-    """Score a recorded model on a split and write the report; ``others`` are compared with it on the same images."""
+    """Score a recorded model on a split and write the report.
+
+    ``others`` are tested against it on the same images, or it against ``config.baseline``.
+    """
     split, settings = config.split, config.evaluation
     record = find_run(str(config.run))
     if record.stage not in ("train", "ensemble"):
@@ -83,13 +104,15 @@ def evaluate(
         message = f"run {record.id} ({record.name}): was fitted on validation; its val_ metrics are those out of fold."
         raise UserError(message)
     folder, manifest = find_prepared(context, record.tags.get("dataset.digest", ""))
+    baseline = baseline_of(config.baseline, split, manifest, record.id) if config.baseline else None
     validation = _validation(record, split)
-    set_up_backend(config.compute)
+    device = set_up_backend(config.compute)
     model = record.load_model()
     with context.store.run("evaluate", config.study or record.study, f"evaluate-{record.name}", parent=parent) as run:
         run.log_config({"run": record.id, "split": split, "evaluation": vars(settings)})
         run.link("model", [record.id])
         run.set_tags(inherited_tags([record]))
+        _link_baseline(run, baseline)
         run.log_dataset(manifest, folder, "evaluate")
         opening = _open_test(record.id, context.home) if split == TEST else None
         views = _views(settings, manifest.size_px)
@@ -97,14 +120,19 @@ def evaluate(
         augmented = None if settings.tta == "none" else Augmented(settings.tta, len(views), seen_often)
         findings = find(predictions, settings.resamples, settings.seed, validation, augmented)
         mistakes = mistakes_picture(folder, manifest, predictions, model, record.name, opening)
-        costs = costs_of(record)
+        latency = latency_of(model)
+        costs = replace(costs_of(record), latency_ms=latency.median_ms)
         costs = replace(costs, openings=opening.count) if opening else costs
         subject = Contestant(record.id, record.name, record.id, predictions, costs)
-        facts = run_facts(record, predictions, manifest, costs.openings or 0)
-        log_evaluation(run, subject, findings, [other.subject for other in others], facts, settings, mistakes)
+        blocks = _side_by_side(subject, [other.subject for other in others], baseline, settings)
+        facts = run_facts(record, predictions, manifest, costs.openings or 0) | latency_facts(latency, device)
+        log_evaluation(run, subject, findings, blocks, facts, mistakes)
+        measured = {LATENCY: latency.median_ms}
+        run.log_metrics(measured)
         if opening:
-            add_metrics(record.id, {f"{split}_{name}": findings.scores.estimates[name].value for name in HEADLINE})
-    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
+            measured |= {f"{split}_{name}": findings.scores.estimates[name].value for name in HEADLINE}
+        add_metrics(record.id, measured)
+    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT), blocks)
 
 
 def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
@@ -128,9 +156,11 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
     asked = PrepareConfig(study, config.dataset, config.preparation, config.compute, config.debug)
     prepared = on_this_machine(ensure_prepared(asked, context)[0], context)
     manifest = prepared.manifest
+    baseline = baseline_of(config.baseline, split, manifest) if config.baseline else None
     foreign = read_foreign(path, manifest.classes)
     with context.store.run(EXTERNAL, study, tool) as run:
         run.log_config({"predictions": str(path), "split": split, "evaluation": vars(settings)})
+        _link_baseline(run, baseline)
         run.set_tags({TOOL: tool, "ferlab.predictions_sha256": sha256(path.read_bytes()).hexdigest()})
         run.log_dataset(manifest, prepared.folder, "evaluate")
         opening = _open_test(run.id, context.home, tool, manifest.digest) if split == TEST else None
@@ -141,8 +171,24 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
         openings = opening.count if opening else 0
         subject = Contestant(run.id, tool, run.id, predictions, Costs(openings=openings))
         facts = data_facts(predictions, manifest, openings) | {"predictions of": tool, "file": str(path)}
-        log_evaluation(run, subject, findings, (), facts, settings)
-    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT))
+        blocks = _side_by_side(subject, (), baseline, settings)
+        log_evaluation(run, subject, findings, blocks, facts)
+    return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT), blocks)
+
+
+def _link_baseline(run: Run, baseline: Contestant | None) -> None:
+    if baseline is not None:
+        run.link("baseline", [baseline.id])
+
+
+def _side_by_side(
+    subject: Contestant, others: Sequence[Contestant], baseline: Contestant | None, settings: Evaluation
+) -> list[Block]:
+    """The runs ranked on the same images; without a baseline the others are tested against ``subject``."""
+    runs = [subject, *others, *([baseline] if baseline else [])]
+    if len(runs) == 1:
+        return []
+    return compare(runs, (baseline or subject).id, settings.resamples, settings.seed)
 
 
 def _validation(record: RunRecord, split: str) -> Predictions | None:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.launch import Context
-from ferlab.config.nodes import Evaluation
-from ferlab.evaluation.comparison import Contestant, compare
-from ferlab.evaluation.document import render
+from ferlab.evaluation.comparison import Against, Block, Contestant
+from ferlab.evaluation.comparison_report import against_table
+from ferlab.evaluation.document import Document, render
 from ferlab.evaluation.evaluation_report import document_of
-from ferlab.evaluation.findings import Findings
+from ferlab.evaluation.findings import PREFIXES, Findings
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
+from ferlab.scoring.latency import Latency
 from ferlab.tracking.records import RunRecord
 from ferlab.tracking.run import Run
 
@@ -26,23 +27,41 @@ def log_evaluation(
     run: Run,
     subject: Contestant,
     findings: Findings,
-    others: Sequence[Contestant],
+    blocks: Sequence[Block],
     facts: Mapping[str, str],
-    settings: Evaluation,
     mistakes: Any = None,
 ) -> None:
-    """Everything on the evaluation's run; ``mistakes`` is a figure of the surest ones, None without images."""
+    """Everything on the evaluation's run; ``mistakes`` is a figure of the surest ones, None without images.
+
+    ``blocks`` hold ``subject`` beside other runs, where there are any.
+    """
     split = findings.predictions.split
     run.log_saved(findings.predictions.save, f"{split}.parquet", "predictions")
     if findings.augmented is not None:
         saver = partial(_save_augmented, findings.augmented.predictions, findings.augmented.name)
         run.log_saved(saver, f"{split}_tta.parquet", "predictions")
     run.log_metrics(dict(findings.flat()))
-    block = compare([subject, *others], subject.id, settings.resamples, settings.seed) if others else []
-    document = document_of(subject, findings, block, facts, mistakes)
-    for picture in document.pictures:
-        run.log_figure(picture.figure, f"figures/{picture.title.lower().replace(' ', '_')}.png")
+    _, against = against_baseline(blocks, subject.id)
+    if against is not None:
+        run.log_metrics(against.flat(PREFIXES[split]))
+    document = document_of(subject, findings, blocks, facts, mistakes)
+    log_pictures(run, document)
     run.log_text(render(document), REPORT)
+
+
+def log_pictures(run: Run, document: Document) -> None:
+    """Every picture of a report as a PNG file of its own."""
+    for name, picture in document.files.items():
+        run.log_bytes(picture.png, f"figures/{name}")
+
+
+def against_baseline(blocks: Sequence[Block], subject_id: str) -> tuple[Contestant | None, Against | None]:
+    """What ``subject_id`` was tested against and how that ended; None where it is the baseline, or stands alone."""
+    for block in blocks:
+        for row in block.rows:
+            if row.run.id == subject_id and row.against is not None:
+                return block.baseline.run, row.against
+    return None, None
 
 
 def say_findings(name: str, findings: Findings, context: Context) -> dict[str, Any]:
@@ -61,6 +80,18 @@ def say_findings(name: str, findings: Findings, context: Context) -> dict[str, A
         )
         result["calibration"] = {"temperature": calibration.temperature, "after": calibration.after.values()}
     return result | say_augmented(findings, context) | say_twin_free(findings, context)
+
+
+def say_against(blocks: Sequence[Block], subject_id: str, context: Context) -> dict[str, Any]:
+    """Say how it stands to the baseline and return that with the keys of ``--json``; nothing without a baseline."""
+    baseline, against = against_baseline(blocks, subject_id)
+    if baseline is None or against is None:
+        return {}
+    for block in blocks:
+        table = against_table(block)
+        if table:
+            context.terminal.table(table.caption, table.columns, table.rows, table.text_columns)
+    return {"baseline": baseline.id, **against.as_json()}
 
 
 def say_augmented(findings: Findings, context: Context) -> dict[str, Any]:
@@ -105,6 +136,14 @@ def run_facts(record: RunRecord, predictions: Predictions, manifest: Manifest, o
         "model run": f"{record.id} ({record.name})",
         "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
         "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}{uncommitted}",
+    }
+
+
+def latency_facts(latency: Latency, device: str) -> dict[str, str]:
+    """How long one image takes, and how that was measured."""
+    return {
+        "latency of one image alone": f"{latency.median_ms:.1f} ms on {device}, median of {latency.calls} calls "
+        f"(middle half {latency.low_ms:.1f} to {latency.high_ms:.1f})",
     }
 
 

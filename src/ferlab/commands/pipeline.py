@@ -1,5 +1,6 @@
 """``ferlab pipeline``: preparation, several networks, their ensemble and its evaluation in one go."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,14 +10,16 @@ from ferlab.commands.evaluate import Evaluated, evaluate
 from ferlab.commands.evaluation_record import say_augmented, say_twin_free
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts, with_absolute_paths
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
+from ferlab.commands.teacher import finished_teacher
 from ferlab.commands.terminal import duration
-from ferlab.commands.train import Trained, run_name, train
+from ferlab.commands.train import Trained, run_name, train, with_teacher
 from ferlab.config.nodes import Member
 from ferlab.config.overrides import shortened
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.evaluation.table_formats import percent
+from ferlab.manifest import Manifest
 from ferlab.samples import TEST
 
 SHARED = ("dataset", "preparation", "compute", "debug", "study")
@@ -37,10 +40,8 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
         if prepared.reused:
             context.terminal.say(f"prepared data reused: {prepared.place}")
         prepared = on_this_machine(prepared, context)
-        trained = [
-            train(own, _member_context(raw, context), prepared, prepare_run, parent, name=name)
-            for name, own, raw in members
-        ]
+        ready = with_teachers(members, context, prepared.manifest)
+        trained = [train(own, its, prepared, prepare_run, parent, name=name) for name, own, its in ready]
         chosen = EnsembleConfig(config.study, [one.run_id for one in trained], config.ensemble, config.compute)
         combined = ensemble(chosen, context, parent)
         parent.link("train", [one.run_id for one in trained])
@@ -64,18 +65,42 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
 
 
 def member_configs(members: list[Member], context: Context) -> list[tuple[str, TrainConfig, dict[str, Any]]]:
-    """Every member's run name, typed train config, and that as plain data; UserError with the problems of all."""
+    """Every member's run name, typed train config, and that as plain data; UserError with the problems of all.
+
+    A teacher that is not there is one of them; whether it fits the data is seen when they are prepared.
+    """
     configs, problems = [], []
     for member in members:
         try:
             raw = _member_raw(member, context)
             config = validate(OmegaConf.create(raw), TrainConfig, machine_facts())
+            if config.teacher:
+                finished_teacher(config.teacher, context)
             configs.append(("-".join((run_name(config), *map(shortened, member.overrides))), config, raw))
         except UserError as error:
             problems.append(f"member {member.backbone}, {member.recipe}, seed {member.seed}: {error}")
     if problems:
         raise UserError("\n".join(problems))
     return configs
+
+
+def with_teachers(
+    members: Sequence[tuple[str, TrainConfig, dict[str, Any]]], context: Context, manifest: Manifest
+) -> list[tuple[str, TrainConfig, Context]]:
+    """Every member's run name, config and context; UserError with the problems of all whose teacher does not fit.
+
+    Teachers are named by their ids from here on: a member that trains may take the name of a later one's teacher.
+    """
+    ready, problems = [], []
+    for name, config, raw in members:
+        its = _member_context(raw, context)
+        try:
+            ready.append((name, with_teacher(config, its, manifest), its))
+        except UserError as error:
+            problems.append(f"member {name}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return ready
 
 
 def _member_raw(member: Member, context: Context) -> dict[str, Any]:

@@ -17,16 +17,10 @@ FOLDER = "teacher"
 """Where a run keeps its teacher's answers, beside its checkpoints."""
 
 
-def teacher_of(reference: str, context: Context, manifest: Manifest) -> RunRecord:
-    """The run of that id or unique name, which may teach on the data of ``manifest``.
-
-    Raises:
-        UserError: no such run, none that ended as a training or an ensemble, or one of other data: another protocol,
-            other classes or another order of them, other images or targets.
-
-    """
+def finished_teacher(reference: str, context: Context) -> RunRecord:
+    """The run of that id or unique name, a training or an ensemble that ended well; UserError for all others."""
     _ = context.store
-    record = find_run(reference)
+    record = find_run(reference, "teacher")
     if record.stage not in ("train", "ensemble") or record.status != "FINISHED":
         stage = record.stage or "not one of ferlab"
         message = (
@@ -34,6 +28,18 @@ def teacher_of(reference: str, context: Context, manifest: Manifest) -> RunRecor
             "only a finished training or ensemble can teach."
         )
         raise UserError(message)
+    return record
+
+
+def teacher_of(reference: str, context: Context, manifest: Manifest) -> RunRecord:
+    """The finished training or ensemble of that id or unique name, which may teach on the data of ``manifest``.
+
+    Raises:
+        UserError: no such run, or one of other data: another protocol, other classes or another order of them, other
+            images or targets.
+
+    """
+    record = finished_teacher(reference, context)
     learned = Predictions.load(record.artifact(PREDICTIONS))
     compared = {
         "protocol": (learned.protocol, manifest.protocol),

@@ -117,7 +117,7 @@ def train(
         config = nothing_in_the_way(config)
         context.raw = {**context.raw, **raw_settings(config)}
     if not interrupted:
-        config = _with_teacher(config, context, manifest)
+        config = with_teacher(config, context, manifest)
     if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
         message = f"resume={interrupted.id}: the data has changed since that run began. Train anew."
         raise UserError(message)
@@ -147,8 +147,8 @@ def train(
     return Trained(run.id, run.name, scores, minutes, progress.epoch, images_per_s, model.count_params())
 
 
-def _with_teacher(config: TrainConfig, context: Context, manifest: Manifest) -> TrainConfig:
-    """The config with the teacher's id, whatever it was called by; so it is recorded, too."""
+def with_teacher(config: TrainConfig, context: Context, manifest: Manifest) -> TrainConfig:
+    """The config with the teacher's id, whatever it was called by, and so recorded; UserError for a wrong one."""
     if not config.teacher:
         return config
     teacher = teacher_of(config.teacher, context, manifest)
@@ -163,7 +163,7 @@ def run_name(config: TrainConfig) -> str:
 
 def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
     """Where a step spends its time, in a run that ends with that: it holds no model, no scores."""
-    config = _with_teacher(config, context, prepared.manifest)
+    config = with_teacher(config, context, prepared.manifest)
     with (
         context.store.run("profile", config.study, f"profile-{run_name(config)}") as run,
         tempfile.TemporaryDirectory() as scratch,

@@ -77,7 +77,8 @@ class EnsembleConfig:
 class EvaluateConfig:
     """``ferlab evaluate``: one run, or a file of another tool's predictions on ``dataset``; one split.
 
-    Without ``study`` a run is evaluated in its own; ``name`` is the tool's, by default the file's.
+    Without ``study`` a run is evaluated in its own; ``name`` is the tool's, by default the file's. ``baseline``: a run
+    with stored predictions on the split, which the result is tested against.
     """
 
     study: str | None = None
@@ -90,6 +91,7 @@ class EvaluateConfig:
     dataset: Dataset | None = None
     preparation: Preparation | None = None
     debug: Debug | None = None
+    baseline: str | None = None
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Costs:
     """What a run costs, None where it was not measured.
 
     ``images_per_s`` and ``minutes`` of its training, ``mflops`` of one image, ``size_mb`` of the model's file (10^6
-    bytes), ``openings``: how often its test split was opened.
+    bytes), ``openings``: how often its test split was opened. ``latency_ms``: of one image alone, where it was
+    evaluated.
     """
 
     parameters: float | None = None
@@ -40,6 +42,7 @@ class Costs:
     minutes: float | None = None
     size_mb: float | None = None
     openings: int | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,25 @@ class Against:
     differences: Mapping[str, PairedDifference]
     adjusted: float
     adjusted_differences: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """``differences`` and ``mcnemar`` with the documented keys of ``--json``."""
+        gaps = {
+            name: {**vars(gap), "p_holm": self.adjusted_differences[name]} for name, gap in self.differences.items()
+        }
+        return {"differences": gaps, "mcnemar": {**vars(self.mcnemar), "p_holm": self.adjusted}}
+
+    def flat(self, prefix: str) -> dict[str, float]:
+        """Numbers as MLflow metrics: ``<prefix>_difference_accuracy`` with ``_low``, ``_high``, ``_p`` and so on."""
+        values = {
+            f"{prefix}_mcnemar_p": self.mcnemar.p_value,
+            f"{prefix}_only_baseline_right": float(self.mcnemar.only_first),
+            f"{prefix}_only_run_right": float(self.mcnemar.only_second),
+        }
+        for name, gap in self.differences.items():
+            ends = {"": gap.value, "_low": gap.low, "_high": gap.high, "_p": gap.p_value}
+            values |= {f"{prefix}_difference_{name}{end}": value for end, value in ends.items()}
+        return values
 
 
 @dataclass(frozen=True)

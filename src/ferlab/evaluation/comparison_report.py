@@ -11,7 +11,7 @@ from ferlab.evaluation.comparison_figures import (
 from ferlab.evaluation.document import Document, Picture, Section, Table
 from ferlab.evaluation.figures import ranking_figure
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, Estimate
-from ferlab.evaluation.significance import Spread
+from ferlab.evaluation.significance import PairedDifference, Spread
 from ferlab.evaluation.table_formats import as_csv, percent
 
 ALPHA = 0.05
@@ -23,7 +23,8 @@ HOW_TO_READ = (
     "other images of this kind would change; what another seed changes, only several seeds show."
 )
 MAIN = ("run", "id", "accuracy", "balanced accuracy", "macro F1", "difference", "p (Holm)")
-COSTS = ("run", "parameters", "MFLOPs", "img/s", "minutes", "MB", "test opened")
+COSTS = ("run", "parameters", "MFLOPs", "ms", "MB", "img/s", "minutes", "test opened")
+ABOUT_COSTS = "What they cost (ms: one image alone, where it was evaluated; img/s and minutes: of the training)"
 
 
 def main_table(block: Block) -> Table:
@@ -40,12 +41,33 @@ def main_table(block: Block) -> Table:
 
 def costs_table(block: Block) -> Table:
     """What each run costs, in the order of the ranking."""
-    return Table(COSTS, [_cost_cells(row) for row in block.rows], "What they cost (img/s and minutes: of the training)")
+    return Table(COSTS, [_cost_cells(row) for row in block.rows], ABOUT_COSTS)
+
+
+def against_table(block: Block) -> Table | None:
+    """Every measure of two runs with its difference and both tests; None unless there are just two."""
+    challenger, base = block.challenger, block.baseline
+    if challenger is None or challenger.against is None or len(block.rows) > 2:
+        return None
+    against = challenger.against
+    rows = [
+        [TITLES[name], *(_value(name, row.scores.estimates[name].value) for row in (base, challenger)),
+         _gap(name, gap), _p(gap.p_value)]
+        for name, gap in against.differences.items()
+    ]  # fmt: skip
+    counts = against.mcnemar
+    caption = (
+        f"{challenger.run.label} minus {base.run.label} on the same images (p: paired bootstrap). "
+        f"Right on an image: the baseline alone {counts.only_first:,} times, {challenger.run.label} alone "
+        f"{counts.only_second:,} times; exact McNemar test of that: p {_equal(_p(counts.p_value))}"
+    )
+    return Table(["measure", "baseline", "run", "difference", "p"], rows, caption)
 
 
 def tables_of(block: Block) -> list[Table]:
     """All tables of a block."""
-    return [table for table in (main_table(block), seeds_table(block), costs_table(block)) if table]
+    made = (main_table(block), against_table(block), seeds_table(block), costs_table(block))
+    return [table for table in made if table]
 
 
 def seeds_table(block: Block) -> Table | None:
@@ -64,7 +86,7 @@ def seeds_table(block: Block) -> Table | None:
 def csv_of(blocks: Sequence[Block]) -> str:
     """Every run of every block with all numbers, unrounded."""
     measures = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
-    costs = ["parameters", "mflops", "images_per_s", "minutes", "size_mb", "openings"]
+    costs = ["parameters", "mflops", "latency_ms", "size_mb", "images_per_s", "minutes", "openings"]
     columns = ["protocol", "split", "dataset_digest", "run_id", "name", "group", "n", *measures]
     columns += ["difference", "difference_low", "difference_high", "only_baseline_right", "only_run_right"]
     columns += ["p_mcnemar", "p_holm", *costs]
@@ -117,11 +139,12 @@ def pictures_of(block: Block) -> list[Picture]:
     figure = recall_differences_figure(names[:MOST_PICTURED], classes, differences[:MOST_PICTURED], base.run.label)
     found.append(Picture(figure, "Recall by category against the baseline", left_out))
     pair = (base.run.label, challenger.run.label)
+    which = pair[1] if len(block.rows) == 2 else f"The best other run, {pair[1]},"
     found.append(
         Picture(
             confusion_difference_figure(base.scores, challenger.scores, pair),
             "Confusions that changed",
-            f"The best other run, {pair[1]}, against the baseline: on the diagonal more is better, off it less.",
+            f"{which} against the baseline: on the diagonal more is better, off it less.",
         )
     )
     return found
@@ -139,9 +162,10 @@ def _cost_cells(row: Ranked) -> list[str]:
         row.run.name,
         _number(costs.parameters, ",.0f"),
         _number(costs.mflops, ",.1f"),
+        _number(costs.latency_ms, ",.1f"),
+        _number(costs.size_mb, ".1f"),
         _number(costs.images_per_s, ",.0f"),
         _number(costs.minutes, ".1f"),
-        _number(costs.size_mb, ".1f"),
         _number(costs.openings, "d"),
     ]
 
@@ -149,9 +173,18 @@ def _cost_cells(row: Ranked) -> list[str]:
 def _difference_cells(row: Ranked) -> tuple[str, str]:
     if row.against is None:
         return "baseline", ""
-    found = row.against.differences["accuracy"]
-    text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    return text, _p(row.against.adjusted)
+    return _gap("accuracy", row.against.differences["accuracy"]), _p(row.against.adjusted)
+
+
+def _gap(name: str, gap: PairedDifference) -> str:
+    """The difference with its interval, in points; that of a correlation as it is."""
+    if name == "mcc":
+        return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+
+
+def _value(name: str, value: float) -> str:
+    return f"{value:.3f}" if name == "mcc" else f"{100 * value:.1f}"
 
 
 def _tested(row: Ranked) -> list[float | int | None]:
@@ -176,3 +209,7 @@ def _number(value: float | None, form: str) -> str:
 
 def _p(value: float) -> str:
     return "< .0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _equal(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"

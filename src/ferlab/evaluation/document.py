@@ -3,8 +3,10 @@
 import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,18 @@ class Picture:
     figure: Any
     title: str
     caption: str = ""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as a PNG image, drawn once."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
+        return buffer.getvalue()
+
+    @property
+    def data_uri(self) -> str:
+        """The image as an address that holds it."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,16 @@ class Document:
         """All of them, in order."""
         return [picture for section in self.sections for picture in section.pictures]
 
+    @property
+    def files(self) -> dict[str, Picture]:
+        """All pictures by the name of a file: the title; where sections share titles, in a folder of the section's."""
+        shared = max(Counter(picture.title for picture in self.pictures).values(), default=0) > 1
+        return {
+            (f"{section.anchor}/" if shared else "") + f"{picture.title.lower().replace(' ', '_')}.png": picture
+            for section in self.sections
+            for picture in section.pictures
+        }
+
 
 def render(document: Document) -> str:
     """The document as self-contained HTML, pictures inside; whatever the texts hold, they are shown as text."""
@@ -77,10 +101,4 @@ def render(document: Document) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(TEMPLATE).render(document=document, data_uri=_data_uri)
-
-
-def _data_uri(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return environment.get_template(TEMPLATE).render(document=document)

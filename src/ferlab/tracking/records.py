@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ class RunRecord:
             raise UserError(message) from error
 
 
-def find_run(reference: str) -> RunRecord:
+def find_run(reference: str, key: str = "run") -> RunRecord:
     """The run with that id, a unique beginning of an id (6 characters or more), or a unique name.
+
+    ``key``: the setting that named it, for errors.
 
     Raises:
         UserError: none or several fit.
@@ -84,7 +87,7 @@ def find_run(reference: str) -> RunRecord:
         except MlflowException:
             found = None
         if found is not None and found.info.lifecycle_stage != "active":
-            message = f"run={reference}: was deleted. `mlflow runs restore --run-id {reference}` brings it back."
+            message = f"{key}={reference}: was deleted. `mlflow runs restore --run-id {reference}` brings it back."
             raise UserError(message)
         if found is not None:
             return _record(found, client)
@@ -97,9 +100,9 @@ def find_run(reference: str) -> RunRecord:
         return _record(fitting[0], client)
     if fitting:
         listed = ", ".join(run.info.run_id for run in fitting[:5])
-        message = f"run={reference}: {len(fitting)} runs fit ({listed}). Name one by its id."
+        message = f"{key}={reference}: {len(fitting)} runs fit ({listed}). Name one by its id."
     else:
-        message = f"run={reference}: no such run in this tracking store. `ferlab ui` shows the runs and their ids."
+        message = f"{key}={reference}: no such run in this tracking store. `ferlab ui` shows the runs and their ids."
     raise UserError(message)
 
 
@@ -158,6 +161,12 @@ def _pages(client: Any, experiments: list[str], chosen: str = "") -> list[Any]:
             return runs
 
 
+@lru_cache(maxsize=64)
+def _study(client: Any, experiment: str) -> str:
+    """The name of a run's study; a client, which lives as long as one search, asks for it once."""
+    return str(client.get_experiment(experiment).name)
+
+
 def _record(run: Any, client: Any) -> RunRecord:
     ended = run.info.end_time or run.info.start_time
     return RunRecord(
@@ -166,7 +175,7 @@ def _record(run: Any, client: Any) -> RunRecord:
         stage=run.data.tags.get("ferlab.stage", ""),
         status=run.info.status,
         minutes=(ended - run.info.start_time) / 60_000,
-        study=client.get_experiment(run.info.experiment_id).name,
+        study=_study(client, run.info.experiment_id),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         params=dict(run.data.params),

@@ -75,6 +75,11 @@ class Run:
 
         MlflowClient().log_figure(self.id, figure, path, save_kwargs={"dpi": 130, "bbox_inches": "tight"})
 
+    def log_bytes(self, data: bytes, path: str) -> None:
+        """An artifact of those bytes."""
+        folder, _, name = path.rpartition("/")
+        self.log_saved(lambda file: file.write_bytes(data), name, folder)
+
     def log_file(self, file: Path, folder: str = "") -> None:
         """Copy a file into the artifact folder ``folder``."""
         from mlflow.tracking import MlflowClient

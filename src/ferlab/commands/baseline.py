@@ -1,0 +1,36 @@
+"""The run that an evaluation is tested against: found, and seen to fit, before the split is opened."""
+
+from ferlab.commands.contestants import contestant
+from ferlab.errors import UserError
+from ferlab.evaluation.comparison import Contestant
+from ferlab.manifest import Manifest
+from ferlab.tracking.records import find_run
+
+
+def baseline_of(reference: str, split: str, manifest: Manifest, subject_id: str = "") -> Contestant:
+    """The run of that id or unique name with its stored predictions on ``split`` of the data of ``manifest``.
+
+    Raises:
+        UserError: no such run, ``subject_id`` itself, one that was not scored on the split, or under another protocol,
+            other classes or another order of them, or on other data.
+
+    """
+    record = find_run(reference, "baseline")
+    if record.id == subject_id:
+        message = f"baseline={reference}: is the run that is evaluated. Name another one."
+        raise UserError(message)
+    found = contestant(record, split)
+    its = found.predictions
+    compared = {
+        "protocol": (its.protocol, manifest.protocol),
+        "classes": (", ".join(its.classes), ", ".join(manifest.classes)),
+        "dataset digest": (f"{its.dataset_digest[:16]}…", f"{manifest.digest[:16]}…"),
+    }
+    for what, (theirs, ours) in compared.items():
+        if theirs != ours:
+            message = (
+                f"baseline={reference}: run {record.id} ({record.name}) was scored with {what} {theirs}, this run is "
+                f"with {ours}. Only answers to the same images can be tested against each other."
+            )
+            raise UserError(message)
+    return found

@@ -1,0 +1,45 @@
+"""How long a caller waits for the answer to one image."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ferlab.models.blocks import uses_xla
+
+WARM_UP = 10
+LEAST_CALLS, MOST_CALLS = 10, 200
+BOUND_S = 1.0
+"""No further call after so long, once there are LEAST_CALLS."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of ``calls`` calls with one image each: the median, and the ends of the middle half."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    calls: int
+
+
+def latency_of(model: Any, clock: Callable[[], float] = time.perf_counter) -> Latency:
+    """Of the compiled predict function, called with one image of noise at a time; the first calls do not count.
+
+    From array to array in this machine's memory, the way to a GPU and back included. The function is compiled anew for
+    one image, whatever batches ``model`` has seen before.
+    """
+    model.jit_compile = uses_xla()
+    model.make_predict_function(force=True)
+    image = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape[1:]), dtype=np.uint8)
+    for _ in range(WARM_UP):
+        model.predict_on_batch(image)
+    begun, taken = clock(), list[float]()
+    while len(taken) < LEAST_CALLS or (len(taken) < MOST_CALLS and clock() - begun < BOUND_S):
+        started = clock()
+        model.predict_on_batch(image)
+        taken.append(clock() - started)
+    low, median, high = (1000 * float(value) for value in np.quantile(taken, [0.25, 0.5, 0.75]))
+    return Latency(median, low, high, len(taken))
