@@ -44,11 +44,12 @@ def parallel_coordinates_figure(settings: Sequence[Setting], outcomes: Sequence[
     for position, (_, ticks) in enumerate(placed):
         axes.axvline(position, color="0.3", linewidth=0.8, zorder=0)
         for text, height in ticks.items():
+            number = _number(text)
             axes.annotate(
-                text, (position, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
+                text if number is None else f"{number:.3g}", (position, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}, zorder=3,
             )  # fmt: skip
-    axes.set_xticks(range(len(columns)), [column.name.replace(".", ".\n") for column in columns])
+    axes.set_xticks(range(len(columns)), [_title(column) for column in columns])
     axes.set(yticks=[], ylim=(-0.05, 1.05), title="Settings and outcome of every job (dashed: pruned or failed)")
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
@@ -62,6 +63,10 @@ def importance_figure(importances: Mapping[str, float], outcome: str) -> Any:
     axes.barh(names, [100 * importances[name] for name in names], color="C0")
     axes.set(xlabel=f"share of the spread in {outcome}, % (fANOVA)", title="What the settings explain")
     return figure
+
+
+def _title(column: Setting) -> str:
+    return column.name.rpartition(".")[2] + " (log)" * column.log
 
 
 def _placed(column: Setting) -> tuple[list[float], dict[str, float]]:

@@ -1,0 +1,171 @@
+"""What pruning saves, what a second worker gains, what a job costs beside its training: on real sweeps of `seq1`.
+
+    python benchmarks/sweeps.py [--fer2013 DIR] [--trials 24] [--replays 200]
+
+Twenty-four random trials of rate, batch size, augmentation and smoothing on 1,500 faces (of FER-2013 where DIR holds
+fer2013.csv, drawn ones otherwise), at most six epochs each. Every sweep is the real command with one core for each job:
+
+- one worker, nothing pruned: every trial's whole curve;
+- two workers, the same trials: how much faster;
+- one worker, the median pruner, the same trials: share of the epochs, and the best validation accuracy.
+
+Pruning depends on which trials come first, so it is also replayed on the recorded curves in other orders. Overhead: what
+a sweep of one warm worker takes per job beside the epochs; the first job, which starts the worker, is left out.
+Exit code 1 when a bar is missed.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow.tracking import MlflowClient
+
+from ferlab.config.files import config_root
+from ferlab.config.nodes import Sweep
+from ferlab.errors import Pruned
+from ferlab.sweeping.children import FINISHED, Child, children_of
+from ferlab.sweeping.study import open_study
+from ferlab.sweeping.trial import StudyTrial
+from ferlab.tracking.records import runs_with_tag
+from ferlab.tracking.store import connect
+
+EPOCHS_BAR, POINTS_BAR, SPEEDUP_BAR, OVERHEAD_BAR_S = 0.60, 1.0, 1.6, 3.0
+EPOCHS, IMAGES, REPORTED = 6, 1500, 150
+PRUNING = Sweep(pruner="median", startup_trials=4, startup_epochs=1)
+SPACE = (
+    "recipe.phases.0.learning_rate=tag(log,interval(1e-3,3e-1))",
+    "recipe.batch_size=32,64,128",
+    "recipe.label_smoothing=interval(0,0.2)",
+    "augment=none,light,standard",
+)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep: its jobs in their order, and the seconds of the whole command."""
+
+    children: list[Child]
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        return sum(int(child.metrics["epochs"]) for child in self.children)
+
+    @property
+    def best(self) -> float:
+        return max(child.metrics["val_accuracy"] for child in self.children if child.status == FINISHED)
+
+
+def faces(work: Path, fer2013: Path | None) -> list[str]:
+    """Overrides that choose 1,500 faces to train and select on."""
+    if fer2013 is None:
+        return ["dataset=synthetic", f"dataset.synthesize.count={IMAGES * 10 // 8}"]
+    lines = (fer2013 / "fer2013.csv").read_text().splitlines()
+    training = [line for line in lines if line.endswith("Training")]
+    reported = [line for line in lines if line.endswith("PublicTest")]
+    chosen = np.random.default_rng(0).choice(len(training), IMAGES, replace=False)
+    kept = [lines[0], *(training[row] for row in sorted(chosen)), *reported[:REPORTED]]
+    (work / "faces").mkdir()
+    (work / "faces" / "fer2013.csv").write_text("\n".join(kept) + "\n")
+    return ["dataset=fer2013", f"dataset.root={work / 'faces'}", "dataset.accept_alarms=true"]
+
+
+def swept(work: Path, name: str, data: list[str], workers: int, trials: int, pruner: str) -> Swept:
+    """Carry a sweep out as a person would."""
+    command = [
+        *(sys.executable, "-m", "ferlab", "train", "-m", f"study={name}", *data, "dataset.protocol=carved"),
+        *("dataset.val_fraction=0.3", "backbone=seq1", "recipe=scratch_sgd", f"recipe.phases.0.epochs={EPOCHS}"),
+        *("compute.cores=1", "hydra/launcher=workers", f"hydra.launcher.n_jobs={workers}", *SPACE),
+        *("hydra/sweeper=ferlab_optuna", f"sweep.name={name}", f"sweep.trials={trials}", "sweep.sampler=random"),
+        *(f"sweep.pruner={pruner}", f"sweep.startup_trials={PRUNING.startup_trials}"),
+        f"sweep.startup_epochs={PRUNING.startup_epochs}",
+    ]
+    environment = {**os.environ, "FERLAB_HOME": str(work / "home"), "TF_NUM_INTRAOP_THREADS": "1"}
+    started = time.monotonic()
+    subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
+    seconds = time.monotonic() - started
+    (parent,) = (one for one in runs_with_tag("mlflow.runName", name) if one.stage == "sweep")
+    return Swept(children_of(parent.id), seconds)
+
+
+def replayed(work: Path, curves: list[list[float]], seed: int) -> tuple[int, float]:
+    """Epochs and best outcome when the trials come in another order, judged by the same pruner."""
+    place, name = str(work / "replays" / f"{seed}.journal"), str(seed)
+    study = open_study(name, place, PRUNING, fresh=True)
+    epochs, best = 0, 0.0
+    for values in np.random.default_rng(seed).permutation(np.array(curves)):
+        trial = StudyTrial(name, place, PRUNING, study.ask().number)
+        try:
+            for epoch, value in enumerate(np.maximum.accumulate(values), start=1):
+                epochs += 1
+                trial.report(epoch, float(value))
+            trial.tell([float(values.max())])
+            best = max(best, float(values.max()))
+        except Pruned:
+            trial.give_up(failed=False)
+    Path(place).unlink()
+    return epochs, best
+
+
+def curve(run_id: str, metric: str) -> list[float]:
+    """A metric of every epoch."""
+    return [one.value for one in MlflowClient().get_metric_history(run_id, metric)]
+
+
+def overhead_s(children: list[Child]) -> float:
+    """Seconds a job takes beside its epochs, from the end of the first job, which started the worker, to the last's."""
+    first, last = (MlflowClient().get_run(child.run_id).info.end_time / 1000 for child in (children[0], children[-1]))
+    epochs = sum(sum(curve(child.run_id, "epoch/seconds")) for child in children[1:])
+    return (last - first - epochs) / (len(children) - 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fer2013", type=Path)
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--replays", type=int, default=200)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        connect(work / "home", config_root())
+        data = faces(work, options.fer2013)
+        swept(work, "warm-up", data, 1, 1, "none")  # prepares
+        whole = swept(work, "whole", data, 1, options.trials, "none")
+        twice = swept(work, "two-workers", data, 2, options.trials, "none")
+        pruned = swept(work, "pruned", data, 1, options.trials, "median")
+        curves = [curve(child.run_id, "epoch/val_accuracy") for child in whole.children]
+        replays = [replayed(work, curves, seed) for seed in range(options.replays)]
+        beside = overhead_s(whole.children)
+    shares = [epochs / whole.epochs for epochs, _ in replays]
+    losses = [100 * (whole.best - best) for _, best in replays]
+    held = {
+        f"epochs with the median pruner, share of {whole.epochs}: {pruned.epochs / whole.epochs:.2f}": (
+            pruned.epochs / whole.epochs <= EPOCHS_BAR
+        ),
+        f"best validation accuracy {100 * whole.best:.1f} without, {100 * pruned.best:.1f} with pruning": (
+            100 * (whole.best - pruned.best) <= POINTS_BAR
+        ),
+        f"replayed in {len(replays)} orders: median share {statistics.median(shares):.2f}, "
+        f"{np.quantile(shares, 0.05):.2f} to {np.quantile(shares, 0.95):.2f}": statistics.median(shares) <= EPOCHS_BAR,
+        f"... within {POINTS_BAR:g} point of the best in {np.mean(np.array(losses) <= POINTS_BAR):.0%} of them": (
+            float(np.mean(np.array(losses) <= POINTS_BAR)) >= 0.9
+        ),
+        f"two workers: {whole.seconds:.0f} s to {twice.seconds:.0f} s, {whole.seconds / twice.seconds:.2f} times": (
+            whole.seconds / twice.seconds >= SPEEDUP_BAR
+        ),
+        f"a job beside its epochs: {beside:.1f} s": beside <= OVERHEAD_BAR_S,
+    }
+    for line, holds in held.items():
+        print(f"{'holds ' if holds else 'MISSED'}  {line}")
+    sys.exit(not all(held.values()))
+
+
+if __name__ == "__main__":
+    main()
