@@ -9,7 +9,7 @@ fer2013.csv, drawn ones otherwise), at most six epochs each. Every sweep is the 
 - two workers, the same trials: how much faster;
 - one worker, the median pruner, the same trials: share of the epochs, and the best validation accuracy.
 
-Pruning depends on which trials come first, so it is also replayed on the recorded curves in other orders. Overhead: what
+Pruning depends on which trials come first: it is also replayed on the recorded curves in other orders. Overhead: what
 a sweep of one warm worker takes per job beside the epochs; the first job, which starts the worker, is left out.
 Exit code 1 when a bar is missed.
 """

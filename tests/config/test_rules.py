@@ -17,6 +17,7 @@ from ferlab.config.nodes import (
     Pipeline,
     Preparation,
     Recipe,
+    Sweep,
     Synthesize,
 )
 from ferlab.config.rules import Facts
@@ -360,6 +361,35 @@ def test_weights_for_every_class_are_of_one_method(method):
 @pytest.mark.parametrize("method", ["weighted", "auto"])
 def test_weights_for_every_class_go_with_weighted_and_auto(method):
     assert found(rules.combination_fits, Combination(method, per_class=True)) == {}
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        Sweep(),
+        Sweep(name="a-1.b_c", objectives=["accuracy"], pruner="median"),
+        Sweep(objectives=["macro_f1", "parameters"], sampler="nsga2"),
+        Sweep(objectives=["mcc"], sampler="cmaes"),
+    ],
+)
+def test_sweeps_that_can_be_judged(sweep):
+    assert found(rules.sweep_judged, sweep) == {}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "key"),
+    [
+        (Sweep(objectives=["speed"]), "sweep.objectives"),
+        (Sweep(objectives=[]), "sweep.objectives"),
+        (Sweep(objectives=["accuracy", "accuracy"]), "sweep.objectives"),
+        (Sweep(objectives=["macro_f1"], pruner="median"), "sweep.pruner"),
+        (Sweep(objectives=["accuracy", "parameters"], sampler="cmaes"), "sweep.sampler"),
+        (Sweep(name="a/b"), "sweep.name"),
+        (Sweep(resume="it's"), "sweep.resume"),
+    ],
+)
+def test_sweeps_that_cannot_be_judged_or_named_are_refused(sweep, key):
+    assert list(found(rules.sweep_judged, sweep)) == [key]
 
 
 def test_every_rule_is_in_the_list_that_validate_runs():

@@ -46,9 +46,15 @@ def parallel_coordinates_figure(settings: Sequence[Setting], outcomes: Sequence[
         for text, height in ticks.items():
             number = _number(text)
             axes.annotate(
-                text if number is None else f"{number:.3g}", (position, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}, zorder=3,
-            )  # fmt: skip
+                text if number is None else f"{number:.3g}",
+                (position, height),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+                zorder=3,
+            )
     axes.set_xticks(range(len(columns)), [_title(column) for column in columns])
     axes.set(yticks=[], ylim=(-0.05, 1.05), title="Settings and outcome of every job (dashed: pruned or failed)")
     axes.spines[:].set_visible(False)
