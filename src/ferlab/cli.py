@@ -22,8 +22,10 @@ COMMANDS = {
     "ensemble": "combine trained runs: runs=[ID,ID,...]",
     "evaluate": "score a run, or another tool's file, on the test split: run=ID or predictions=FILE",
     "compare": "runs side by side with tests: runs=[ID,ID,...] or study=NAME",
+    "reproduce": "repeat a training from its record and compare the outcomes: run=ID",
     "register": "a run's model into MLflow's registry with its card: run=ID model=NAME",
     "pipeline": "all of it in one go: experiments=quickstart",
+    "runs": "what was recorded: list, show=ID, delete=[ID], gc=true, copy_to=http://HOST:PORT",
     "ui": "MLflow's UI on the right store",
 }
 HYDRA_FLAGS = {
@@ -44,8 +46,6 @@ FLAGS_WITH_VALUE = {
 }
 UNUSABLE_IN_HOME = "?#%,*[]{}"
 """They mean something in a database address, a Spark path list or a glob."""
-YES_VARIABLE = "FERLAB_YES"
-"""Tells ``commands.confirmation`` that every question is answered with yes."""
 USER_ERROR, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -98,7 +98,7 @@ def _run_command(command: str, rest: list[str]) -> int:
     own = take_own_flags(rest)
     _set_up_environment(own.verbose)
     if own.yes:
-        os.environ[YES_VARIABLE] = "1"
+        os.environ["FERLAB_YES"] = "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -107,11 +107,18 @@ def _run_command(command: str, rest: list[str]) -> int:
     from ferlab.storage import places
     from ferlab.storage.files import writing_errors
 
-    home = Path(os.environ["FERLAB_HOME"])
+    home, overrides = Path(os.environ["FERLAB_HOME"]), own.overrides
     try:
         with writing_errors(home):
-            search = search_path(search_folders(home))
-            sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(own.overrides), search]
+            variant = any(text.startswith("from_run=") for text in overrides)
+            if variant and command == "train":
+                from ferlab.commands.variant import with_recorded
+
+                overrides = with_recorded(overrides, home)
+            # a sweep that goes on may have begun as variants
+            recorded = variant or any(text.startswith("sweep.resume=") for text in overrides)
+            search = search_path(search_folders(home, recorded))
+            sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(overrides), search]
             outcomes = import_module(f"ferlab.commands.{command}").main()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error

@@ -35,6 +35,8 @@ EXAMPLES = {
         "ferlab train -m backbone=seq1,seq2 seed=0,1,2",
         "ferlab train backbone=mobilenetv2 backbone.weights=FILE.weights.h5",
         "ferlab train resume=RUN",
+        "ferlab train from_run=RUN backbone=seq2 recipe.batch_size=64",
+        "ferlab train debug=overfit",
     ),
     "ensemble": (
         "ferlab ensemble runs=[ID,ID]",
@@ -52,6 +54,11 @@ EXAMPLES = {
         "ferlab compare study=ferlab split=test baseline=ID",
         "ferlab compare runs=[ID,ID] --json comparison.json",
     ),
+    "reproduce": (
+        "ferlab reproduce run=ID",
+        "ferlab reproduce run=ID check=true",
+        "ferlab reproduce run=ID root=DIR device=cpu --json outcome.json",
+    ),
     "register": (
         "ferlab register run=ID model=fer-edge",
         "ferlab register run=ID model=fer-edge metric=macro_f1 margin=0",
@@ -61,6 +68,14 @@ EXAMPLES = {
         "ferlab pipeline experiments=quickstart",
         "ferlab pipeline experiments=fer2013_quick dataset.root=DIR dataset.protocol=carved",
         "ferlab pipeline experiments=quickstart debug=fast",
+    ),
+    "runs": (
+        "ferlab runs",
+        "ferlab runs study=ferlab stage=train where='metrics.val_accuracy>0.6'",
+        "ferlab runs show=ID",
+        "ferlab runs delete=[ID,ID]",
+        "ferlab runs gc=true --yes",
+        "ferlab runs copy_to=http://HOST:5000",
     ),
     "ui": ("ferlab ui", "ferlab ui port=5001", "ferlab ui host=0.0.0.0 port=5000"),
 }

@@ -1,5 +1,6 @@
 """Runs as they were recorded: finding them, their artifacts, their model."""
 
+import re
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +11,11 @@ import yaml
 
 from ferlab.errors import UserError, first_line
 from ferlab.streams import load_backend
+from ferlab.tracking.ids import ORIGIN
 from ferlab.tracking.run import MODEL_NAME
 
 ID_LENGTH = 32
+PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class RunRecord:
     metrics: dict[str, float]
     params: dict[str, str]
     artifact_uri: str
+    started_s: float = 0.0
+    """Seconds since 1970."""
 
     def artifact(self, path: str) -> Path:
         """A local path to an artifact; UserError when the run has none of that name."""
@@ -87,7 +92,7 @@ def find_run(reference: str, key: str = "run") -> RunRecord:
         except MlflowException:
             found = None
         if found is not None and found.info.lifecycle_stage != "active":
-            message = f"{key}={reference}: was deleted. `mlflow runs restore --run-id {reference}` brings it back."
+            message = f"{key}={reference}: was deleted. `ferlab runs restore=[{reference}]` brings it back."
             raise UserError(message)
         if found is not None:
             return _record(found, client)
@@ -96,13 +101,14 @@ def find_run(reference: str, key: str = "run") -> RunRecord:
         for run in _all_runs(client)
         if (len(reference) >= 6 and run.info.run_id.startswith(reference)) or run.info.run_name == reference
     ]
+    fitting = fitting or _copies(reference, client)
     if len(fitting) == 1:
         return _record(fitting[0], client)
     if fitting:
         listed = ", ".join(run.info.run_id for run in fitting[:5])
         message = f"{key}={reference}: {len(fitting)} runs fit ({listed}). Name one by its id."
     else:
-        message = f"{key}={reference}: no such run in this tracking store. `ferlab ui` shows the runs and their ids."
+        message = f"{key}={reference}: no such run in this tracking store. `ferlab runs` lists those there are."
     raise UserError(message)
 
 
@@ -111,12 +117,7 @@ def runs_of_study(study: str, stages: tuple[str, ...]) -> list[RunRecord]:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient()
-    experiment = client.get_experiment_by_name(study)
-    if experiment is None:
-        known = ", ".join(item.name for item in client.search_experiments()) or "none"
-        message = f"study={study}: no such study in this tracking store. There are: {known}."
-        raise UserError(message)
-    runs = [_record(run, client) for run in _pages(client, [experiment.experiment_id])]
+    runs = [_record(run, client) for run in _pages(client, [_experiment(client, study).experiment_id])]
     return [run for run in runs if run.stage in stages and run.status == "FINISHED"]
 
 
@@ -129,6 +130,31 @@ def runs_with_tag(key: str, value: str, ended_well: bool = True) -> list[RunReco
     ended = " and attributes.status = 'FINISHED'" if ended_well else ""
     found = _pages(client, experiments, f"tags.`{key}` = '{value}'{ended}")
     return [_record(run, client) for run in found]
+
+
+def search(
+    where: str = "", study: str | None = None, limit: int | None = None, deleted: bool = False
+) -> list[RunRecord]:
+    """Runs that fit a filter in MLflow's language, newest first: of a study or of all, those not deleted or deleted.
+
+    Raises:
+        UserError: there is no such study, or MLflow does not understand the filter.
+
+    """
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    experiments = [item.experiment_id for item in client.search_experiments(ViewType.ALL)]
+    if study is not None:
+        experiments = [_experiment(client, study).experiment_id]
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+    try:
+        return [_record(run, client) for run in _pages(client, experiments, where, view, "DESC", limit)]
+    except MlflowException as error:
+        message = f"where={where}: MLflow does not understand this filter ({first_line(error)})"
+        raise UserError(message) from error
 
 
 def add_tag(run_id: str, key: str, value: str) -> None:
@@ -149,15 +175,37 @@ def _all_runs(client: Any) -> list[Any]:
     return _pages(client, [item.experiment_id for item in client.search_experiments()])
 
 
-def _pages(client: Any, experiments: list[str], chosen: str = "") -> list[Any]:
-    runs, token = [], None
+def _copies(reference: str, client: Any) -> list[Any]:
+    """Runs that were copied here from another store, in which this was their id, or the beginning of it."""
+    if not re.fullmatch(f"[0-9a-f]{{6,{ID_LENGTH}}}", reference):
+        return []
+    return _pages(
+        client, [item.experiment_id for item in client.search_experiments()], f"tags.`{ORIGIN}` LIKE '{reference}%'"
+    )
+
+
+def _experiment(client: Any, study: str) -> Any:
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        known = ", ".join(item.name for item in client.search_experiments()) or "none"
+        message = f"study={study}: no such study in this tracking store. There are: {known}."
+        raise UserError(message)
+    return experiment
+
+
+def _pages(
+    client: Any, experiments: list[str], chosen: str = "", view: int = 1, order: str = "ASC", limit: int | None = None
+) -> list[Any]:
+    """Runs by start; ``view`` 1 are those not deleted."""
+    runs: list[Any] = []
+    token = None
     while True:
-        page = client.search_runs(
-            experiments, chosen, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
-        )
+        size = PAGE if limit is None else min(PAGE, limit - len(runs))
+        by = [f"attributes.start_time {order}"]
+        page = client.search_runs(experiments, chosen, view, max_results=size, order_by=by, page_token=token)
         runs += page
         token = page.token
-        if not token:
+        if not token or len(runs) == limit:
             return runs
 
 
@@ -180,4 +228,5 @@ def _record(run: Any, client: Any) -> RunRecord:
         metrics=dict(run.data.metrics),
         params=dict(run.data.params),
         artifact_uri=run.info.artifact_uri,
+        started_s=run.info.start_time / 1000,
     )
