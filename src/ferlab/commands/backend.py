@@ -58,3 +58,17 @@ def _jax_device(compute: Compute) -> bool:
     if compute.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     return any(device.platform == "gpu" for device in jax.devices())
+
+
+def gpu_names() -> list[str]:
+    """What the GPUs are called that compute now; none on a CPU. Needs a backend that is set up."""
+    import keras
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        return [str(device.device_kind) for device in jax.devices() if device.platform == "gpu"]
+    import tensorflow as tf
+
+    gpus = tf.config.get_visible_devices("GPU")
+    return [str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")) for gpu in gpus]

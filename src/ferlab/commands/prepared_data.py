@@ -53,6 +53,11 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
     return prepared, run.id
 
 
+def already_prepared(config: PrepareConfig, context: Context) -> Prepared | None:
+    """The prepared dataset where it lies, None when it would first have to be made; UserError without its files."""
+    return find_complete(_request(config, context), context.prepared_root, config.preparation.max_rejected)
+
+
 def on_this_machine(prepared: Prepared, context: Context) -> Prepared:
     """The same prepared data with its shards in a folder of this machine, brought here once when they are in a bucket.
 

@@ -101,11 +101,12 @@ def train(
     parent: Run | None = None,
     interrupted: RunRecord | None = None,
     name: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train on prepared data, score on validation and record everything in one MLflow run.
 
-    ``name`` of the run; usually backbone, recipe and seed. ``interrupted`` is gone on with; its checkpoints are held by
-    the caller.
+    ``name`` of the run; usually backbone, recipe and seed. ``tags`` of it beside the usual ones. ``interrupted`` is
+    gone on with; its checkpoints are held by the caller.
 
     Raises:
         UserError: ``interrupted`` or the teacher was trained on other data, or images were not learned by heart that
@@ -129,6 +130,7 @@ def train(
             if not resumed:
                 held.enter_context(checkpoints.alone(run.id))
             _describe(run, config, context, prepared, prepare_run)
+            run.set_tags(tags or {})
             earlier_s = sum(row["seconds"] for row in checkpoints.history())
             started = time.monotonic()
             # a run that was stopped before its first epoch ended begins anew, as the same run

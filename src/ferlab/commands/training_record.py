@@ -2,11 +2,13 @@
 
 import io
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ferlab.commands.backend import gpu_names
 from ferlab.commands.mistakes import mistakes_picture
 from ferlab.config.schema import TrainConfig
 from ferlab.evaluation.face_figures import augmented_figure
@@ -33,12 +35,22 @@ SHOWN_FACES, SHOWN_VERSIONS = 6, 7
 
 
 def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:
-    """Summary, parameters, precision, devices, and whether the base was pretrained (and why not, when it should be)."""
+    """Summary, parameters, precision, devices, and whether the base was pretrained (and why not, when it should be).
+
+    Also a digest of the weights that it starts with: it tells later on whether two trainings parted before they began.
+    """
     summary = io.StringIO()
     built.model.summary(print_fn=lambda line, **_: summary.write(line + "\n"), expand_nested=True, show_trainable=True)
     run.log_text(summary.getvalue(), "model_summary.txt")
     run.log_metrics(cost_metrics(built.model))
     run.set_tags({"pretrained": str(built.pretrained).lower(), "precision": policy, "devices": str(devices)})
+    import keras
+
+    device = " ".join(sorted(set(gpu_names()))) or "cpu"
+    started = sha256()
+    for array in built.model.get_weights():
+        started.update(array.tobytes())
+    run.set_tags({"backend": keras.config.backend(), "device": device, "weights.initial": started.hexdigest()})
     if built.warning:
         run.set_tags({"ferlab.warning": built.warning})
 

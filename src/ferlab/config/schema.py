@@ -136,6 +136,21 @@ class SweepConfig:
 
 
 @dataclass
+class ReproduceConfig:
+    """``ferlab reproduce``: repeat a finished training; ``check`` compares what it was made with and trains nothing.
+
+    ``root``, ``weights`` and ``device`` take the place of the recorded ones, ``study`` that of the new run.
+    """
+
+    run: str = REQUIRED
+    check: bool = False
+    study: str | None = None
+    root: str | None = None
+    weights: str | None = None
+    device: str | None = choice(("auto", "cpu", "gpu"), None)
+
+
+@dataclass
 class VerifyConfig(Common):
     """``ferlab verify``: compare with ``signature`` instead of those that ferlab brings; write the copy's own one."""
 
