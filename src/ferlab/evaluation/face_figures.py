@@ -12,6 +12,9 @@ from ferlab.predictions import Predictions
 TILE_IN = 1.05
 HEAT = "plasma"
 OPACITY = 0.65
+MARGIN, BESIDE, GAP, HEADING = 0.02, 0.2, 0.15, 0.4
+"""Shares of a face: around it, between an original and its versions, between pairs, for two lines of words."""
+PAIR, PAIR_LINE = 2 + GAP, 1 + HEADING + GAP
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,13 @@ def augmented_figure(originals: np.ndarray, augmented: np.ndarray, title: str) -
     ``originals`` (n, s, s, c), ``augmented`` (n, k, s, s, c) with k versions of each; pixels in 0..255, gray or RGB.
     """
     versions = augmented.shape[1]
-    figure = _figure((versions + 1.25) * TILE_IN, len(originals) * TILE_IN + 0.65, title)
-    widths = [1, 0.2, *[1] * versions]
-    grid = figure.add_gridspec(len(originals), len(widths), width_ratios=widths)
+    figure, axes = _sheet(versions + 1 + BESIDE, len(originals), title)
     for row, original in enumerate(originals):
-        for column, image in enumerate([original, *augmented[row]]):
-            axes = figure.add_subplot(grid[row, column + (column > 0)])
-            _show(axes, image)
-            if row == 0 and column < 2:
-                axes.set_title("augmented" if column else "original", fontsize=9, loc="left" if column else "center")
+        _show(axes, original, 0, row)
+        for column, image in enumerate(augmented[row]):
+            _show(axes, image, 1 + BESIDE + column, row)
+    _say(axes, "original", 0, 0)
+    _say(axes, "augmented", 1 + BESIDE, 0)
     return figure
 
 
@@ -67,22 +68,20 @@ def mistakes_figure(
 
     columns = max(min(columns, len(mistakes)), 1)
     lines = max(-(-len(mistakes) // columns), 1)
-    figure = _figure(columns * 2.4 * TILE_IN, lines * 1.5 * TILE_IN + 1, title)
-    widths = [1, 1, 0.12] * columns
-    grid = figure.add_gridspec(lines, len(widths), width_ratios=widths)
+    figure, axes = _sheet(columns * PAIR - GAP, lines * PAIR_LINE - GAP, title, HEADING)
     for place, (image, mistake) in enumerate(zip(images, mistakes, strict=True)):
         line, column = divmod(place, columns)
-        face = figure.add_subplot(grid[line, 3 * column])
-        _show(face, image)
+        left, top = PAIR * column, PAIR_LINE * line
+        _show(axes, image, left, top)
         if maps is not None:
-            overlay = figure.add_subplot(grid[line, 3 * column + 1])
-            _show(overlay, image)
-            overlay.imshow(maps[place], cmap=HEAT, vmin=0, vmax=1, alpha=OPACITY * maps[place])
-        said = f"{mistake.predicted} {100 * mistake.probability:.0f} %\nannotated {mistake.true}"
-        face.set_title(said, loc="left", fontsize=9)
+            _show(axes, image, left + 1, top)
+            axes.imshow(
+                maps[place], cmap=HEAT, vmin=0, vmax=1, alpha=OPACITY * maps[place], extent=_place(left + 1, top)
+            )
+        _say(axes, f"{mistake.predicted} {100 * mistake.probability:.0f} %\nannotated {mistake.true}", left, top)
     if mistakes and maps is not None:
         bar = figure.colorbar(
-            ScalarMappable(cmap=HEAT), ax=figure.axes, location="bottom", shrink=0.6, aspect=40, ticks=[0, 1]
+            ScalarMappable(cmap=HEAT), ax=axes, location="bottom", shrink=0.6, aspect=40, pad=0.02, ticks=[0, 1]
         )
         bar.set_ticklabels(["nothing", "most"], fontsize=9)
         bar.set_label("speaks for the\npredicted category", fontsize=9, labelpad=-12)
@@ -90,7 +89,11 @@ def mistakes_figure(
     return figure
 
 
-def _figure(width: float, height: float, title: str) -> Any:
+def _sheet(width: float, height: float, title: str, heading: float = 0.3) -> tuple[Any, Any]:
+    """A figure with one axes, in which a face takes 1 by 1 and y grows downwards; ``heading`` above the first line.
+
+    One axes for each face would cost seconds a figure.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg", force=False)
@@ -98,11 +101,22 @@ def _figure(width: float, height: float, title: str) -> Any:
     from matplotlib.figure import Figure
 
     sns.set_theme(context="notebook", style="white", palette=PALETTE)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width * TILE_IN, (height + heading) * TILE_IN + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def _show(axes: Any, image: np.ndarray) -> None:
-    axes.imshow(np.asarray(image).squeeze().astype(np.uint8), cmap="gray", vmin=0, vmax=255)
+    axes = figure.add_subplot()
     axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, -heading), aspect="equal", autoscale_on=False)
+    return figure, axes
+
+
+def _place(left: float, top: float) -> tuple[float, float, float, float]:
+    return left + MARGIN, left + 1 - MARGIN, top + 1 - MARGIN, top + MARGIN
+
+
+def _show(axes: Any, image: np.ndarray, left: float, top: float) -> None:
+    pixels = np.asarray(image).squeeze().astype(np.uint8)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=_place(left, top))
+
+
+def _say(axes: Any, text: str, left: float, top: float) -> None:
+    axes.text(left + MARGIN, top, text, fontsize=9, va="bottom")
