@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from ferlab.config.rules import Facts
 from ferlab.config.validate import validate
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
 from ferlab.storage.objects import is_remote
+from ferlab.tracking.code_state import code_state
 from ferlab.tracking.store import Store, connect
 
 HOME_VARIABLE = "FERLAB_HOME"
 PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
 """Set by the command line from MLFLOW_RUN_ID: the run that ``mlflow run`` made for this process."""
+
+_code_of_process = cache(code_state)
+"""What a process runs is the code that it began with: read once for all jobs of a sweep."""
 
 
 @dataclass
@@ -43,7 +48,7 @@ class Context:
         """The tracking store, connected on first use."""
         if self._store is None:
             project_run = os.environ.pop(PROJECT_RUN_VARIABLE, None)  # of a sweep, the first job joins it
-            self._store = connect(self.home, config_root(), project_run, self.command)
+            self._store = connect(self.home, config_root(), project_run, self.command, _code_of_process(config_root()))
         return self._store
 
     @property

@@ -135,10 +135,17 @@ class Store:
         return str(found.experiment_id)
 
 
-def connect(home: Path, checkout: Path, project_run: str | None = None, project_stage: str = "") -> Store:
+def connect(
+    home: Path,
+    checkout: Path,
+    project_run: str | None = None,
+    project_stage: str = "",
+    code: CodeState | None = None,
+) -> Store:
     """Open the store: ``MLFLOW_TRACKING_URI`` when set, else SQLite under ``home``. Closes runs left by dead processes.
 
-    Artifacts of a database go under ``home`` too; a server decides for itself.
+    Artifacts of a database go under ``home`` too; a server decides for itself. ``code`` is that of ``checkout``, read now
+    when it is not given.
 
     Raises:
         UserError: the store cannot be reached or written.
@@ -168,7 +175,7 @@ def connect(home: Path, checkout: Path, project_run: str | None = None, project_
         raise UserError(message) from error
     server = uri.startswith(("http://", "https://", "databricks"))
     artifacts = None if server else (home / "artifacts").as_uri()
-    return Store(uri, home, code_state(checkout), project_run, project_stage, _artifacts=artifacts)
+    return Store(uri, home, code or code_state(checkout), project_run, project_stage, _artifacts=artifacts)
 
 
 def _create_database(path: Path) -> None:
