@@ -32,7 +32,10 @@ EXAMPLES = {
     "train": (
         "ferlab train",
         "ferlab train dataset=fer2013 dataset.root=DIR dataset.protocol=carved backbone=seq2 seed=1",
-        "ferlab train -m backbone=seq1,seq2 seed=0,1,2",
+        "ferlab train -m backbone=seq1,seq2 seed=0,1,2 hydra/launcher=workers",
+        "ferlab train -m hydra/sweeper=ferlab_optuna sweep.pruner=median backbone=seq1,seq2 "
+        "'recipe.label_smoothing=interval(0,0.2)'",
+        "ferlab train -m sweep.resume=NAME",
         "ferlab train backbone=mobilenetv2 backbone.weights=FILE.weights.h5",
         "ferlab train resume=RUN",
         "ferlab train from_run=RUN backbone=seq2 recipe.batch_size=64",

@@ -144,8 +144,8 @@ def connect(
 ) -> Store:
     """Open the store: ``MLFLOW_TRACKING_URI`` when set, else SQLite under ``home``. Closes runs left by dead processes.
 
-    Artifacts of a database go under ``home`` too; a server decides for itself. ``code`` is that of ``checkout``, read now
-    when it is not given.
+    Artifacts of a database go under ``home`` too; a server decides for itself. ``code`` is that of ``checkout``,
+    read now when it is not given.
 
     Raises:
         UserError: the store cannot be reached or written.
