@@ -17,6 +17,7 @@ from ferlab.errors import UserError, first_line
 from ferlab.tracking.copied_files import copy_files
 from ferlab.tracking.copied_models import copy_models, copy_versions
 from ferlab.tracking.ids import ORIGIN, Ids
+from ferlab.tracking.store import PASSWORDS
 
 STATE = "ferlab.copied_state"
 """On a copy: a digest of what was copied; it is written last, so an interrupted copy has none, or an older one."""
@@ -60,9 +61,8 @@ def copy_runs(
     try:
         return _copy(source, target, run_ids, on_progress)
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        message = (
-            f"copy_to={target_uri}: {first_line(error, 300)}. What is copied is kept; the same command goes on with it."
-        )
+        hint = PASSWORDS if "code 401" in str(error) else "What is copied is kept; the same command goes on with it."
+        message = f"copy_to={target_uri}: {first_line(error, 200).rstrip('.')}. {hint}"
         raise UserError(message) from error
 
 

@@ -19,6 +19,8 @@ from ferlab.tracking.run import Run
 SAMPLING_INTERVAL_S = 5
 OUTCOME, PRUNED = "ferlab.outcome", "pruned"
 """Tag of a run that was ended because others did better."""
+PASSWORDS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+"""For a server that does not let one in."""
 RESUMED = "resumed"
 """Before the tags, and below the folder, of the code that went on with an interrupted run."""
 
@@ -171,7 +173,8 @@ def connect(
             client.search_experiments(max_results=1)
         _close_orphans(client)
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        message = f"tracking store {uri}: cannot be opened ({first_line(error, 200)})."
+        hint = f" {PASSWORDS}" if "code 401" in str(error) else ""
+        message = f"tracking store {uri}: cannot be opened ({first_line(error, 200)}).{hint}"
         raise UserError(message) from error
     server = uri.startswith(("http://", "https://", "databricks"))
     artifacts = None if server else (home / "artifacts").as_uri()
