@@ -1,10 +1,12 @@
 """Runs of a debug level, and repetitions of a run, do not stand among results."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ferlab.commands.compare import run as compare
+from ferlab.commands.contestants import group_of, repetitions_of
 from ferlab.commands.debugging import check_by_heart, nothing_in_the_way
 from ferlab.commands.ensemble_members import chosen_members
 from ferlab.config.nodes import (
@@ -54,6 +56,23 @@ def test_a_study_of_debug_runs_alone_can_be_tried_out(recorded: Any) -> None:
         add_tag(one, "debug", "fast")
     assert set(members(place, study="study")) == set(ids)
     assert "all 2 runs are of a debug level" in place.printed.getvalue()
+
+
+def test_repetitions_differ_in_their_seed_alone(recorded: Any) -> None:
+    place = recorded("compare")
+    first, second = place.train("a", 0), place.train("b", 1)
+    place.train("another network", 2, width=0.5)
+    again = place.train("a-again", 0)
+    add_tag(again, "ferlab.reproduces", first)
+    assert {one.id for one in repetitions_of(find_run(first))} == {first, second}
+
+
+def test_a_run_from_before_the_debug_levels_is_a_repetition_too(recorded: Any) -> None:
+    place = recorded("compare")
+    now = find_run(place.train("a", 0))
+    limits = {"debug.share": "1.0", "debug.batches": "0", "debug.repeats": "1", "debug.profile_steps": "0"}
+    assert group_of(replace(now, params=now.params | limits)) == group_of(now)
+    assert group_of(replace(now, params=now.params | limits | {"debug.share": "0.5"})) != group_of(now)
 
 
 def test_learning_by_heart_leaves_nothing_in_the_way() -> None:

@@ -22,6 +22,8 @@ REPRODUCES = "ferlab.reproduces"
 """Tag of a run by which another one was repeated: that run's id."""
 OWN = ("seed", "study", "resume", "from_run")
 """Settings in which runs may differ that are otherwise the same; so are those of ``compute``."""
+UNLIMITED = {"debug.profile_steps": "0", "debug.batches": "0", "debug.repeats": "1", "debug.share": "1.0"}
+"""Settings that runs before them do not have, with the values that change nothing."""
 
 
 def originals(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -105,5 +107,6 @@ def group_of(record: RunRecord) -> str:
     """What a training has in common with its repetitions under other seeds; other runs stand alone."""
     if record.stage != "train":
         return record.id
-    kept = {key: value for key, value in record.params.items() if key not in OWN and not key.startswith("compute.")}
+    said = {key: value for key, value in record.params.items() if UNLIMITED.get(key) != value}
+    kept = {key: value for key, value in said.items() if key not in OWN and not key.startswith("compute.")}
     return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
