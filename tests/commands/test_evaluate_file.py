@@ -19,6 +19,8 @@ from ferlab.records.load import read_samples
 from ferlab.sealed import Opening
 from ferlab.tracking.records import find_run
 
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
 
 @pytest.fixture
 def place(recorded: Any, synthetic_csv: Path) -> Any:
@@ -95,6 +97,24 @@ def test_labels_alone_are_scored_without_probabilities(place: Any, tmp_path: Pat
     record = find_run(result["run_id"])
     assert Predictions.load(record.artifact("predictions/validation.parquet")).hard
     assert "ferlab.test_openings" not in record.tags, "validation is not sealed"
+
+
+def test_a_file_has_a_baseline_and_is_one(place: Any, tmp_path: Path) -> None:
+    context, asked, _ = place
+    (tmp_path / "empty.csv").write_text("id,prediction\nx,happy\n")
+    with pytest.raises(UserError):
+        run(asked(tmp_path / "empty.csv"), context)
+    file, table = answers(context, "test", tmp_path)
+    first = run(asked(file), context)
+    assert "latency_ms" not in first
+    right = CLASSES[int(table.truth[0])]
+    table[["id"]].assign(prediction=right).to_csv(tmp_path / "one.csv", index=False)
+    second = run(asked(tmp_path / "one.csv", baseline=first["run_id"]), context)
+    gap = second["metrics"]["accuracy"]["value"] - first["metrics"]["accuracy"]["value"]
+    assert second["baseline"] == first["run_id"]
+    assert second["differences"]["accuracy"]["value"] == pytest.approx(gap)
+    with pytest.raises(UserError, match=r"scored on test, not on validation\. First: ferlab evaluate predictions=FILE"):
+        run(asked(file, split="validation", baseline=first["run_id"]), context)
 
 
 def test_views_of_a_file_are_refused(place: Any, tmp_path: Path) -> None:
