@@ -1,6 +1,6 @@
 """What pruning saves, what a second worker gains, what a job costs beside its training: on real sweeps of `seq1`.
 
-    python benchmarks/sweeps.py [--fer2013 DIR] [--trials 24] [--replays 200]
+    python benchmarks/sweeps.py [--fer2013 DIR] [--trials 24] [--replays 200] [--keep FOLDER]
 
 Twenty-four random trials of rate, batch size, augmentation and smoothing on 1,500 faces (of FER-2013 where DIR holds
 fer2013.csv, drawn ones otherwise), at most six epochs each. Every sweep is the real command with one core for each job:
@@ -37,14 +37,9 @@ from ferlab.tracking.records import runs_with_tag
 from ferlab.tracking.store import connect
 
 EPOCHS_BAR, POINTS_BAR, SPEEDUP_BAR, OVERHEAD_BAR_S = 0.60, 1.0, 1.6, 3.0
-EPOCHS, IMAGES, REPORTED = 6, 1500, 150
-PRUNING = Sweep(pruner="median", startup_trials=4, startup_epochs=1)
-SPACE = (
-    "recipe.phases.0.learning_rate=tag(log,interval(1e-3,3e-1))",
-    "recipe.batch_size=32,64,128",
-    "recipe.label_smoothing=interval(0,0.2)",
-    "augment=none,light,standard",
-)
+IMAGES, REPORTED = 1500, 150
+PRUNING = Sweep(pruner="median", startup_trials=4)
+"""As in experiments/seq1_search.yaml."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +69,15 @@ def faces(work: Path, fer2013: Path | None) -> list[str]:
     kept = [lines[0], *(training[row] for row in sorted(chosen)), *reported[:REPORTED]]
     (work / "faces").mkdir()
     (work / "faces" / "fer2013.csv").write_text("\n".join(kept) + "\n")
-    return ["dataset=fer2013", f"dataset.root={work / 'faces'}", "dataset.accept_alarms=true"]
+    return [f"dataset.root={work / 'faces'}", "dataset.accept_alarms=true"]
 
 
 def swept(work: Path, name: str, data: list[str], workers: int, trials: int, pruner: str) -> Swept:
     """Carry a sweep out as a person would."""
     command = [
-        *(sys.executable, "-m", "ferlab", "train", "-m", f"study={name}", *data, "dataset.protocol=carved"),
-        *("dataset.val_fraction=0.3", "backbone=seq1", "recipe=scratch_sgd", f"recipe.phases.0.epochs={EPOCHS}"),
-        *("compute.cores=1", "hydra/launcher=workers", f"hydra.launcher.n_jobs={workers}", *SPACE),
-        *("hydra/sweeper=ferlab_optuna", f"sweep.name={name}", f"sweep.trials={trials}", "sweep.sampler=random"),
-        *(f"sweep.pruner={pruner}", f"sweep.startup_trials={PRUNING.startup_trials}"),
-        f"sweep.startup_epochs={PRUNING.startup_epochs}",
+        *(sys.executable, "-m", "ferlab", "train", "-m", "experiments=seq1_search", *data, f"sweep.name={name}"),
+        *("dataset.val_fraction=0.3", "compute.cores=1", f"hydra.launcher.n_jobs={workers}"),
+        *(f"sweep.trials={trials}", f"sweep.pruner={pruner}"),
     ]
     environment = {**os.environ, "FERLAB_HOME": str(work / "home"), "TF_NUM_INTRAOP_THREADS": "1"}
     started = time.monotonic()
@@ -131,9 +123,11 @@ def main() -> None:
     parser.add_argument("--fer2013", type=Path)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--replays", type=int, default=200)
+    parser.add_argument("--keep", type=Path, help="a folder that does not exist yet, for faces and runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
+        work = options.keep or Path(scratch)
+        work.mkdir(exist_ok=True)
         connect(work / "home", config_root())
         data = faces(work, options.fer2013)
         swept(work, "warm-up", data, 1, 1, "none")  # prepares

@@ -14,10 +14,13 @@ from omegaconf import DictConfig
 
 
 class FerlabSweeper(Sweeper):
-    """Every combination (``grid``), or trials that Optuna chooses (``optuna``)."""
+    """Every combination (``grid``), or trials that Optuna chooses (``optuna``).
 
-    def __init__(self, strategy: str) -> None:
-        self.strategy = strategy
+    ``params``: settings that vary, as an experiment's file may name them; those on the command line win.
+    """
+
+    def __init__(self, strategy: str, params: dict[str, str] | None) -> None:
+        self.strategy, self.params = strategy, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives, and who launches."""
@@ -30,7 +33,7 @@ class FerlabSweeper(Sweeper):
         """Carry out the sweep; its outcomes go to the task function."""
         from ferlab.commands.sweep import sweep
 
-        sweep(self.strategy, arguments, self.given)
+        sweep(self.strategy, [*(f"{key}={value}" for key, value in self.params.items()), *arguments], self.given)
 
 
 class WorkersLauncher(Launcher):
@@ -54,12 +57,14 @@ class WorkersLauncher(Launcher):
 class _GridConf:
     _target_: str = "hydra_plugins.ferlab_sweeps.FerlabSweeper"
     strategy: str = "grid"
+    params: dict[str, str] | None = None
 
 
 @dataclass
 class _OptunaConf:
     _target_: str = "hydra_plugins.ferlab_sweeps.FerlabSweeper"
     strategy: str = "optuna"
+    params: dict[str, str] | None = None
 
 
 @dataclass

@@ -23,6 +23,7 @@ from .conftest import Done, Workplace
 
 EXPERIMENTS = sorted((config_root() / "experiments").glob("*.yaml"))
 """Cards of pipelines are tested through all stages, those of a single training by ``test_a_card_of_one_training``."""
+SWEPT = [file for file in EXPERIMENTS if "Command: ferlab train -m" in file.read_text(encoding="utf-8")]
 DEFAULT = "quickstart"
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "phase", "learning_rate", "images_per_s")
 
@@ -149,7 +150,8 @@ def test_test_openings_are_counted_on_the_model(done: tuple[Workplace, Done]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "file", [pytest.param(file, id=file.stem) for file in EXPERIMENTS if command_of(file)[0] == "train"]
+    "file",
+    [pytest.param(file, id=file.stem) for file in EXPERIMENTS if command_of(file)[0] == "train" and file not in SWEPT],
 )
 def test_a_card_of_one_training(file: Path, tmp_path: Path, store_template: Path) -> None:
     shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
@@ -162,6 +164,22 @@ def test_a_card_of_one_training(file: Path, tmp_path: Path, store_template: Path
     phases = [phase["name"] for phase in yaml.safe_load(file.read_text())["recipe"]["phases"]]
     history = json.loads((place.artifacts(run.info.run_id) / "history.json").read_text())
     assert [row["phase"] for row in history] == phases
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [pytest.param(file, id=file.stem) for file in SWEPT])
+def test_a_card_of_a_sweep(file: Path, tmp_path: Path, store_template: Path) -> None:
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    place = Workplace(tmp_path)
+    ended = place.ferlab(*command_of(file), "debug=fast", "sweep.trials=3", "hydra.launcher.n_jobs=1")
+    assert ended.code == 0, ended.err
+    (swept,) = by_stage(place)["sweep"]
+    assert swept.info.status == "FINISHED"
+    varied = set(yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"])
+    for run in by_stage(place)["train"]:
+        assert run.data.tags["mlflow.parentRunId"] == swept.info.run_id
+        assert set(json.loads(run.data.tags["ferlab.sweep.values"])) == varied
+    assert len(by_stage(place)["train"]) == 3
 
 
 class TestAfterQuickstart:
