@@ -311,6 +311,7 @@ FLAGS = {
     "yes to every question": (["--yes", "gc=true"], Arguments(yes=True, overrides=["gc=true"])),
     "verbose, long": (["--verbose"], Arguments(verbose=True)),
     "mlflow's key and value": (["--dataset", "synthetic"], Arguments(overrides=["dataset=synthetic"])),
+    "mlflow's run is ours, not hydra's": (["--run", "12e456"], Arguments(overrides=["run=12e456"])),
     "key and value with equals": (["--dataset.root=/a=b"], Arguments(overrides=["dataset.root=/a=b"])),
     "hydra's own flags, wherever they stand": (
         ["--cfg", "job", "a=1", "-m", "--info"],

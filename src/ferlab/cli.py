@@ -28,8 +28,9 @@ COMMANDS = {
     "runs": "what was recorded: list, show=ID, delete=[ID], gc=true, copy_to=http://HOST:PORT",
     "ui": "MLflow's UI on the right store",
 }
+# "--run" is not among them: it is what Hydra does anyway, and how `mlflow run -P run=ID` names a run
 HYDRA_FLAGS = {
-    "--cfg", "--package", "--run", "--multirun", "--shell-completion", "--config-path", "--config-name",
+    "--cfg", "--package", "--multirun", "--shell-completion", "--config-path", "--config-name",
     "--config-dir", "--experimental-rerun", "--info", "--resolve", "--hydra-help",
 }  # fmt: skip
 FLAGS_WITH_VALUE = {
@@ -96,7 +97,8 @@ def _help(command: str, asked: list[str]) -> int:
 
 def _run_command(command: str, rest: list[str]) -> int:
     own = take_own_flags(rest)
-    _set_up_environment(own.verbose)
+    set_up_environment(own.verbose)
+    interrupts.install()
     if own.yes:
         os.environ["FERLAB_YES"] = "1"
     from hydra.errors import HydraException
@@ -178,7 +180,13 @@ def _next(waiting: Any, flag: str, what: str) -> str:
         raise UserError(message) from None
 
 
-def _set_up_environment(verbose: bool) -> None:
+def set_up_environment(verbose: bool) -> None:
+    """What a command expects of its process: where it works, and that libraries talk no more than they must.
+
+    Raises:
+        UserError: a FERLAB_HOME that databases or Spark cannot be given.
+
+    """
     from ferlab.config.files import ferlab_home
 
     home = str(ferlab_home())
@@ -199,7 +207,6 @@ def _set_up_environment(verbose: bool) -> None:
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
-    interrupts.install()
 
 
 def _report(error: Exception, verbose: bool) -> int:
