@@ -16,10 +16,13 @@ class Terminated(KeyboardInterrupt):
 _received: list[type[KeyboardInterrupt]] = []
 
 
-def install() -> None:
-    """Answer SIGINT and SIGTERM of this process."""
-    signal.signal(signal.SIGINT, _handler(KeyboardInterrupt))
-    signal.signal(signal.SIGTERM, _handler(Terminated))
+def install(once: bool = False) -> None:
+    """Answer SIGINT and SIGTERM of this process; with ``once`` the first of them alone.
+
+    Ctrl-C reaches a worker directly and by its parent; the second must not end what the first has begun to close.
+    """
+    signal.signal(signal.SIGINT, _handler(KeyboardInterrupt, once))
+    signal.signal(signal.SIGTERM, _handler(Terminated, once))
     sys.unraisablehook = _tell_unless_interrupted
 
 
@@ -35,8 +38,10 @@ def _tell_unless_interrupted(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
 
 
-def _handler(kind: type[KeyboardInterrupt]) -> Any:
+def _handler(kind: type[KeyboardInterrupt], once: bool) -> Any:
     def handle(number: int, frame: Any) -> None:
+        if once and _received:
+            return
         _received.append(kind)
         raise kind
 

@@ -1,7 +1,7 @@
 import math
 from typing import Any
 
-from ferlab.evaluation.sweep_figures import Setting, importance_figure, parallel_coordinates_figure
+from ferlab.evaluation.sweep_figures import Setting, front_figure, importance_figure, parallel_coordinates_figure
 
 
 def lines(figure: Any, style: str) -> list[list[float]]:
@@ -41,3 +41,10 @@ def test_the_most_important_setting_is_on_top() -> None:
     bars = figure.axes[0].patches
     assert [round(bar.get_width()) for bar in bars] == [30, 70]
     assert bars[1].get_y() > bars[0].get_y()
+
+
+def test_the_front_is_joined_in_order_and_named() -> None:
+    points = [("large", 900.0, 0.7, True), ("small", 100.0, 0.5, True), ("beaten", 950.0, 0.4, False)]
+    (axes,) = front_figure(points, "parameters", "accuracy").axes
+    assert list(axes.lines[0].get_xdata()) == [100, 900]
+    assert {text.get_text() for text in axes.texts} == {"large", "small"}

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from ferlab.commands.terminal import Terminal, duration
 from ferlab.evaluation.document import Table
-from ferlab.evaluation.sweep_figures import Setting, importance_figure, parallel_coordinates_figure
+from ferlab.evaluation.sweep_figures import Setting, front_figure, importance_figure, parallel_coordinates_figure
 from ferlab.evaluation.table_formats import as_markdown
-from ferlab.sweeping.children import FINISHED, Child, best_of, groups_of, objective_of
+from ferlab.sweeping.children import FINISHED, Child, best_of, front_of, groups_of, objective_of
 from ferlab.sweeping.space import Space
 from ferlab.sweeping.study import direction_of, importances
 from ferlab.tracking.run import Run
@@ -36,7 +36,7 @@ def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: S
         run.log_metrics({f"best_{one}": objective_of(best.metrics, one) for one in objectives})
         note = f"Best by {objectives[0]}: [{best.name}](#/experiments/{run.experiment()}/runs/{best.run_id})\n\n{text}"
     run.set_tags({NOTE: note})
-    _log_figures(run, children, space, objectives[0])
+    _log_figures(run, children, space, objectives)
 
 
 def show_summary(
@@ -54,11 +54,15 @@ def show_summary(
 
 
 def job_table(children: Sequence[Child], objectives: Sequence[str]) -> Table:
-    """One row for every job, the best first by the first objective; what has no outcome comes last."""
+    """One row for every job, the best first by the first objective; what has no outcome comes last.
+
+    Of several objectives the jobs that none is better than have the status ``front``.
+    """
     ranked = _ranked(children, objectives[0])
+    front = {child.run_id for child in front_of(children, objectives)} if len(objectives) > 1 else set()
     rows = [
-        [child.name, child.status, *(_figure(child, one) for one in objectives), _epochs(child),
-         duration(60 * child.minutes)]
+        [child.name, "front" if child.run_id in front else child.status,
+         *(_figure(child, one) for one in objectives), _epochs(child), duration(60 * child.minutes)]
         for child in ranked
     ]  # fmt: skip
     return Table(["job", "status", *objectives, "epochs", "min:s"], rows, JOBS, text_columns=2)
@@ -74,7 +78,8 @@ def group_table(children: Sequence[Child], objective: str) -> Table:
     return Table(["settings", "runs", f"mean {objective}", "std"], rows, "Over seeds")
 
 
-def _log_figures(run: Run, children: Sequence[Child], space: Space, objective: str) -> None:
+def _log_figures(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str]) -> None:
+    objective = objectives[0]
     varied = [axis for axis in space.axes if len({child.values.get(axis.name) for child in children}) > 1]
     if not varied:
         return
@@ -91,6 +96,14 @@ def _log_figures(run: Run, children: Sequence[Child], space: Space, objective: s
     finished = [
         (child.values, outcome) for child, outcome in zip(children, outcomes, strict=True) if outcome == outcome
     ]
+    if len(objectives) > 1:
+        front = {child.run_id for child in front_of(children, objectives)}
+        points = [
+            (child.name, objective_of(child.metrics, objectives[1]), outcome, child.run_id in front)
+            for child, outcome in zip(children, outcomes, strict=True)
+            if outcome == outcome
+        ]
+        run.log_figure(front_figure(points, objectives[1], objectives[0]), "figures/front.png")
     explained = importances(finished, varied)
     if explained:
         run.log_figure(importance_figure(explained, objective), "figures/importance.png")

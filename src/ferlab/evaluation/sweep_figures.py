@@ -71,6 +71,20 @@ def importance_figure(importances: Mapping[str, float], outcome: str) -> Any:
     return figure
 
 
+def front_figure(points: Sequence[tuple[str, float, float, bool]], across: str, up: str) -> Any:
+    """Two objectives of every job (name, across, up, on the front); the front is joined and named."""
+    figure, axes = new_axes(7.2, 4.8)
+    others = [(x, y) for _, x, y, on_front in points if not on_front]
+    front = sorted((x, y, name) for name, x, y, on_front in points if on_front)
+    axes.scatter([x for x, _ in others], [y for _, y in others], color=UNFINISHED, label="another is better")
+    axes.plot([x for x, *_ in front], [y for _, y, _ in front], "o-", color="C0", label="front")
+    for x, y, name in front:
+        axes.annotate(name, (x, y), xytext=(4, 6), textcoords="offset points", fontsize=8)
+    axes.set(xlabel=across, ylabel=up, title="Jobs by two objectives")
+    axes.legend()
+    return figure
+
+
 def _title(column: Setting) -> str:
     return column.name.rpartition(".")[2] + " (log)" * column.log
 

@@ -69,6 +69,23 @@ def best_of(children: Sequence[Child], objective: str) -> Child | None:
     return max(judged, key=lambda pair: pair[0])[1] if judged else None
 
 
+def front_of(children: Sequence[Child], objectives: Sequence[str]) -> list[Child]:
+    """The finished runs that no other is better than in one objective and at least as good in all (Pareto's front)."""
+    signs = [-1 if direction_of(one) == "minimize" else 1 for one in objectives]
+    points = {
+        child.run_id: [sign * objective_of(child.metrics, one) for sign, one in zip(signs, objectives, strict=True)]
+        for child in children
+        if child.status == FINISHED
+    }
+
+    def beaten(point: list[float]) -> bool:
+        return any(
+            other != point and all(a >= b for a, b in zip(other, point, strict=True)) for other in points.values()
+        )
+
+    return [child for child in children if child.run_id in points and not beaten(points[child.run_id])]
+
+
 def groups_of(children: Sequence[Child], objective: str) -> list[Group]:
     """Finished jobs by what varied beside the seed, the best mean first."""
     members: dict[tuple[tuple[str, str], ...], list[float]] = {}

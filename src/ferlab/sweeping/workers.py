@@ -110,7 +110,7 @@ def _begin(number: int, count: int) -> None:
     if count > len(gpus):  # workers that share a GPU must not each take all of its memory
         os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    interrupts.install()
+    interrupts.install(once=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
