@@ -33,14 +33,9 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
         UserError: nothing to compare, a run without predictions of the split, a baseline that is not among the runs.
 
     """
-    _ = context.store
-    records = _records(config, context)
+    blocks = compared(config, context)
+    runs = [row.run for block in blocks for row in block.rows]
     baseline = find_run(config.baseline, "baseline").id if config.baseline else None
-    runs = _contestants(records, config, context)
-    if baseline and baseline not in [one.id for one in runs]:
-        message = f"baseline={config.baseline}: is not among the {len(runs)} runs that are compared."
-        raise UserError(message)
-    blocks = compare(runs, baseline, config.evaluation.resamples, config.evaluation.seed)
     with context.store.run("compare", config.study, f"compare-{len(runs)}") as tracked:
         tracked.log_config(
             {"runs": [one.id for one in runs], "study": config.study, "split": config.split,
@@ -60,6 +55,23 @@ def run(config: CompareConfig, context: Context) -> dict[str, Any]:
         "report": str(report),
         "runs": [_row(block, row) for block in blocks for row in block.rows],
     }
+
+
+def compared(config: CompareConfig, context: Context) -> list[Block]:
+    """The runs that are asked for, in one block per protocol and data, tested against the baseline.
+
+    Raises:
+        UserError: as ``run``.
+
+    """
+    _ = context.store
+    records = _records(config, context)
+    baseline = find_run(config.baseline, "baseline").id if config.baseline else None
+    runs = _contestants(records, config, context)
+    if baseline and baseline not in [one.id for one in runs]:
+        message = f"baseline={config.baseline}: is not among the {len(runs)} runs that are compared."
+        raise UserError(message)
+    return compare(runs, baseline, config.evaluation.resamples, config.evaluation.seed)
 
 
 def _contestants(records: Sequence[RunRecord], config: CompareConfig, context: Context) -> list[Contestant]:
