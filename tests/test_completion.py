@@ -113,6 +113,7 @@ def test_runs_and_studies_come_from_the_store(home: Path) -> None:
 
 
 def test_a_store_that_is_a_server_or_absent_offers_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("FERLAB_HOME", str(tmp_path / "nothing"))
     assert offered("evaluate run=") == []
     assert not (tmp_path / "nothing").exists()

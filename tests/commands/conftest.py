@@ -2,16 +2,21 @@
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from ferlab.commands.launch import Context
+from ferlab.commands.runs import run
+from ferlab.config.files import conf_folder
+from ferlab.config.schema import RunsConfig
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.preparation.prepare import Prepared
 from ferlab.scoring.predict import predict_split
@@ -56,3 +61,42 @@ def recorded(tf: Any, home: Path, prepared: Prepared) -> Callable[[str], Recorde
         return Recorded(context, Prepared(str(folder), prepared.manifest, reused=True), printed)
 
     return make
+
+
+class Place:
+    """A context on an empty store, what it prints, and short ways to make runs and to ask."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.printed = home, io.StringIO()
+        self.context = Context("runs", home, {})
+        self.context.terminal.console = Console(file=self.printed, width=200)
+
+    def made(self, name: str, stage: str = "train", study: str = "study", accuracy: float | None = None) -> str:
+        with self.context.store.run(stage, study, name) as one:
+            one.log_text("x" * 1_000_000, "large.txt")
+            if accuracy is not None:
+                one.log_metrics({"val_accuracy": accuracy})
+        return one.id
+
+    def asked(self, **settings: Any) -> dict[str, Any]:
+        return run(RunsConfig(**settings), self.context)
+
+    def listed(self, **settings: Any) -> list[str]:
+        return [one["name"] for one in self.asked(**settings)["runs"]]
+
+    def artifacts(self, run_id: str) -> Path:
+        return self.home / "artifacts" / run_id
+
+
+@pytest.fixture
+def place(home: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("FERLAB_YES", "1")
+    return Place(home)
+
+
+@pytest.fixture
+def composing() -> Iterator[None]:
+    """Hydra as it stands inside a command."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield

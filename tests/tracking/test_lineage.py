@@ -12,7 +12,9 @@ SOURCES = Path(__file__).resolve().parents[2] / "src" / "ferlab"
 
 def test_every_role_that_is_written_is_looked_for() -> None:
     written = {
-        kind for file in SOURCES.rglob("*.py") for kind in re.findall(r"\.link\(\"(\w+)\"", file.read_text("utf-8"))
+        kind
+        for file in SOURCES.rglob("*.py")
+        for kind in re.findall(r"(?:\.link\(\"|ferlab\.from\.)(\w+)", file.read_text("utf-8"))
     }
     assert written == set(KINDS)
 

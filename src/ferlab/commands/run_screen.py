@@ -19,6 +19,8 @@ from ferlab.tracking.run import flatten
 SHORT = 12
 LOW, HIGH = "_low", "_high"
 HIDDEN_METRICS = ("epoch/", "system/")
+SWEEP = "sweep"
+"""Stage of the run that holds the jobs of a sweep."""
 BROUGHT = "recipe"
 """A choice that another one, the backbone, makes when it is not made."""
 TYPED = {"None": "null", "True": "true", "False": "false"}
@@ -45,6 +47,8 @@ def show(record: RunRecord, context: Context) -> dict[str, Any]:
     for key in ("ferlab.error", "ferlab.warning"):
         if record.tags.get(key):
             context.terminal.warn(record.tags[key])
+    if record.stage == SWEEP:
+        say(f"begun with: ferlab {record.params.get('command')} -m {record.params.get('overrides')}")
     if settings is not None:
         say("settings that differ from the defaults:")
         say(f"  ferlab {record.stage} {' '.join(settings)}" if settings else "  none")
@@ -156,6 +160,8 @@ def next_steps(record: RunRecord) -> Iterator[str]:
     short, stage = record.id[:SHORT], record.stage
     if record.status == "RUNNING":
         yield "ferlab ui"
+    elif stage == SWEEP and record.status != "FINISHED":
+        yield f"ferlab {record.params.get('command', 'train')} -m sweep.resume={record.name}"
     elif stage == "train" and record.status != "FINISHED":
         yield f"ferlab train resume={short}"
     elif record.status != "FINISHED":
@@ -167,6 +173,9 @@ def next_steps(record: RunRecord) -> Iterator[str]:
         if stage == "train":
             yield f"ferlab train from_run={short} KEY=VALUE"
             yield f"ferlab reproduce run={short}"
+    elif stage == SWEEP:
+        yield f"ferlab runs where='tags.`mlflow.parentRunId` = \"{record.id}\"'"
+        yield f"ferlab compare study={record.study}"
     elif stage in ("evaluate", "external"):
         yield f"ferlab compare study={record.study} split={record.params.get('split', 'test')}"
     elif stage == "prepare":

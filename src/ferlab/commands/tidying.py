@@ -1,5 +1,6 @@
 """``ferlab runs gc=true``: what deleted runs and killed commands have left on the disk is shown, then removed."""
 
+import glob
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ferlab.commands.confirmation import confirm
 from ferlab.commands.launch import Context
 from ferlab.commands.prepared_data import STAGED
 from ferlab.commands.resumption import checkpoints_of
+from ferlab.commands.run_screen import SWEEP
 from ferlab.errors import AlreadyRunningError
 from ferlab.manifest import MANIFEST_NAME
 from ferlab.storage.files import exclusive, remove_folder
@@ -80,6 +82,7 @@ def _deleted_runs(context: Context, kept: list[str]) -> Iterator[Remnant]:
             places = file_places(record.id)
             checkpoints = checkpoints_of(record.id, context).folder
             size = sum(sum(sizes_below(place).values()) for place in [*places, str(checkpoints)])
+            size += sum(file.stat().st_size for file in _sweep_files(record, context))
             yield Remnant(f"deleted run {record.id} ({record.name})", size, _eraser(record, places, context))
 
 
@@ -87,10 +90,17 @@ def _eraser(record: RunRecord, places: list[str], context: Context) -> Callable[
     def remove() -> None:
         _remove_checkpoints(record.id, context)
         erase(record.id)
+        for file in _sweep_files(record, context):
+            file.unlink(missing_ok=True)
         for place in places:  # the folder of a run, or of a model, holds nothing but its artifacts
             _remove_if_empty(Path(place).parent)
 
     return remove
+
+
+def _sweep_files(record: RunRecord, context: Context) -> list[Path]:
+    """What a sweep remembers beside the store, to be gone on with."""
+    return sorted((context.home / "sweeps").glob(f"{glob.escape(record.name)}.*")) if record.stage == SWEEP else []
 
 
 def _checkpoints(context: Context) -> Iterator[Remnant]:

@@ -6,7 +6,7 @@ from ferlab.tracking.records import RunRecord, search
 
 LINK = "ferlab.from."
 """Before the role in the tags that ``Run.link`` writes."""
-KINDS = ("prepare", "teacher", "train", "ensemble", "model", "baseline", "compared", "run")
+KINDS = ("prepare", "teacher", "train", "ensemble", "model", "baseline", "compared", "run", "reproduced")
 """The roles in which a run goes into another."""
 PARENT = "mlflow.parentRunId"
 
