@@ -10,6 +10,7 @@ from ferlab.commands.terminal import duration
 from ferlab.commands.tidying import tidy
 from ferlab.config.schema import RunsConfig
 from ferlab.errors import UserError
+from ferlab.storage.files import exclusive
 from ferlab.tracking.copying import copy_runs
 from ferlab.tracking.housekeeping import delete, is_active, restore
 from ferlab.tracking.lineage import children
@@ -150,7 +151,8 @@ def _copy(config: RunsConfig, context: Context) -> dict[str, Any]:
     for record in waiting:
         context.terminal.warn(f"left out: run {record.id} ({record.name}) is RUNNING; copy again when it has ended")
     ended = [record.id for record in records if record.status != "RUNNING"]
-    with context.terminal.progress("copying", "runs") as on_progress:
+    busy = f"copy_to={config.copy_to}: another process copies from this store now."
+    with exclusive(context.home / "copying.lock", busy), context.terminal.progress("copying", "runs") as on_progress:
         done = copy_runs(context.store.uri, str(config.copy_to), ended, on_progress)
     context.terminal.say(
         f"{done.created} runs copied, {done.updated} brought up to date, {done.same} there already, "
