@@ -6,8 +6,6 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 NO_KEY = -1
 
@@ -45,6 +43,9 @@ def disputed(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def joined_groups(*keys: Keys) -> np.ndarray:
     """Group number (n,) of each sample: samples that share any key (None shares with nobody) are in one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     columns = [key_codes(column) for column in keys]
     count = len(columns[0])
     rows, nodes, first = [], [], count
