@@ -75,6 +75,7 @@ def _create(version: Any, origin: str, target: Any, ids: Ids) -> str:
             ids.runs.get(version.run_id),
             {**tags, ORIGIN: origin},
             description=ids.mapped(version.description or ""),
+            await_creation_for=0,  # its files are there
             model_id=model_id,
         )
     return str(made.version)
