@@ -1,6 +1,7 @@
 """Keras's backend as a command wants it: device, cores, seed."""
 
 import contextlib
+import gc
 
 from ferlab.config.nodes import Compute
 from ferlab.errors import UserError
@@ -24,6 +25,8 @@ def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False)
         raise UserError(message)
     import keras
 
+    if not gc.get_freeze_count():
+        gc.freeze()  # the libraries stay: looking through them for what an earlier job left would take half a second
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     has_gpu = _tensorflow_device(compute, deterministic) if backend == "tensorflow" else _jax_device(compute)

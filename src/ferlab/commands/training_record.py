@@ -32,6 +32,7 @@ BOOTSTRAP_SEED = 0
 EXAMPLES = 4
 PREDICTIONS = "predictions/validation.parquet"
 SHOWN_FACES, SHOWN_VERSIONS = 6, 7
+_measured_costs: dict[str, dict[str, float]] = {}
 
 
 def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:
@@ -108,10 +109,16 @@ def log_trained_model(run: Run, config: TrainConfig, manifest: Manifest, model: 
 
 
 def cost_metrics(model: Any) -> dict[str, float]:
-    """What a model costs, as metrics: parameters, MFLOPs of one image, MB of its file."""
-    with tempfile.TemporaryDirectory() as scratch:
-        size = size_mb(model, Path(scratch))
-    return {"parameters": model.count_params(), "mflops": mflops(model), "size_mb": size}
+    """What a model costs, as metrics: parameters, MFLOPs of one image, MB of its file.
+
+    Measured once for all jobs of a sweep that have the same network.
+    """
+    network = str(model.to_json())
+    if network not in _measured_costs:
+        with tempfile.TemporaryDirectory() as scratch:
+            size = size_mb(model, Path(scratch))
+        _measured_costs[network] = {"parameters": model.count_params(), "mflops": mflops(model), "size_mb": size}
+    return _measured_costs[network]
 
 
 def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[str, Any]:

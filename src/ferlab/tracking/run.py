@@ -73,7 +73,7 @@ class Run:
         """A matplotlib figure as a PNG artifact."""
         from mlflow.tracking import MlflowClient
 
-        MlflowClient().log_figure(self.id, figure, path, save_kwargs={"dpi": 130, "bbox_inches": "tight"})
+        MlflowClient().log_figure(self.id, figure, path, save_kwargs={"dpi": 130})
 
     def log_bytes(self, data: bytes, path: str) -> None:
         """An artifact of those bytes."""
