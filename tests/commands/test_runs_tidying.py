@@ -126,12 +126,13 @@ def test_a_sweep_is_shown_gone_on_with_and_tidied_up(place: Any, composing: None
     assert result["next"] == ["ferlab train -m sweep.resume=my.sweep"]
     assert "begun with: ferlab train -m seed=0,1 backbone=seq1" in place.printed.getvalue()
     folder = place.home / "sweeps"
-    folder.mkdir()
-    for name in ("my.sweep.journal", "my.sweep.lock", "my.other.journal"):
-        (folder / name).write_text("x")
+    for name in ("my.sweep", "my.sweep.2"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "lock").touch()
+        (folder / name / "1126-120000.journal").write_text("x")
     place.asked(delete=["my.sweep"])
     place.asked(gc=True)
-    assert [file.name for file in folder.iterdir()] == ["my.other.journal"]
+    assert [file.name for file in folder.iterdir()] == ["my.sweep.2"]
 
 
 def test_nothing_goes_without_a_yes(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:

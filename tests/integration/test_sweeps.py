@@ -1,6 +1,7 @@
 """Sweeps as a person starts them: real processes, what stands in the store, interruption and going on."""
 
 import csv
+import os
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,7 @@ def test_a_typing_error_ends_a_sweep_before_it_begins(workplace: Workplace) -> N
     [
         (("sweep.resume=nothing",), "no sweep of that name"),
         (("hydra/sweeper=ferlab_optuna", "seed=3"), "nothing varies"),
+        (("resume=a,b",), "sweep.resume"),
         ((*TWO_WORKERS[:1], "hydra.launcher.n_jobs=0", "seed=0,1"), "n_jobs"),
     ],
 )
@@ -76,25 +78,57 @@ def test_wrong_sweeps_are_refused_in_one_line(workplace: Workplace, arguments: t
 
 @pytest.mark.slow
 def test_trials_in_two_workers_are_pruned_and_repeated_by_seed(workplace: Workplace) -> None:
-    budget = ("sweep.trials=5", "sweep.pruner=median", "sweep.startup_trials=2", "recipe.phases.0.epochs=3")
-    done = workplace.ferlab(*EPOCHS, *OPTUNA, *TWO_WORKERS, *budget, "sweep.name=trials", "sweep.seeds=2")
+    budget = ("sweep.trials=7", "sweep.pruner=median", "sweep.startup_trials=2", "recipe.phases.0.epochs=4")
+    space = ("hydra/sweeper=ferlab_optuna", "recipe.phases.0.learning_rate=0.05,1e-8", "sweep.sampler=random")
+    faces = ("dataset.synthesize.count=1400", "sweep.name=trials", "sweep.seeds=2")
+    done = workplace.ferlab(*EPOCHS, *space, *TWO_WORKERS, *budget, *faces)
     assert done.code == 0, done.err
     parent, children = parent_of(workplace, "trials"), children_of(workplace, "trials")
     assert parent.info.status == "FINISHED"
-    assert {run.data.tags["ferlab.sweep.job"] for run in children} == {"0", "1", "2", "3", "4"}
-    for run in children:
-        if run.info.status == "KILLED":
-            assert run.data.tags["ferlab.outcome"] == "pruned"
-            assert run.data.metrics["epochs"] < 3
-        else:
-            assert run.info.status == "FINISHED"
+    assert {run.data.tags["ferlab.sweep.job"] for run in children} == set("0123456")
+    pruned = [run for run in children if run.data.tags.get("ferlab.outcome") == "pruned"]
+    assert pruned, "a rate of 1e-8 learns nothing"
+    assert {run.data.params["recipe.phases.0.learning_rate"] for run in pruned} == {"1e-08"}
+    assert all(run.info.status == "KILLED" and run.data.metrics["epochs"] < 4 for run in pruned)
+    assert parent.data.metrics["jobs_pruned"] == len(pruned)
+    assert {run.info.status for run in children if run not in pruned} == {"FINISHED"}
     complete = [result for result in done.result if not result.get("pruned")]
-    assert complete
+    assert len(complete) + len(pruned) == 7
     for result in complete:
         seeds = [workplace.run(one["run_id"]).data.params["seed"] for one in result["repetitions"]]
         assert seeds == ["0", "1"]
-    assert "5 of 5" not in done.out, "the last line is the table's"
-    assert "best by accuracy" in done.out
+    means = [np.mean([one["metrics"]["accuracy"]["value"] for one in result["repetitions"]]) for result in complete]
+    assert parent.data.metrics["best_accuracy"] == pytest.approx(max(means))
+    more = workplace.ferlab("train", "-m", "sweep.resume=trials", "sweep.trials=8", *TWO_WORKERS)
+    assert more.code == 0, more.err
+    assert len({run.data.tags["ferlab.sweep.job"] for run in children_of(workplace, "trials")}) == 8
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_its_job_alone_and_the_sweep_says_so(workplace: Workplace) -> None:
+    one = ("hydra/launcher=workers", "hydra.launcher.n_jobs=1")
+    process = workplace.start(*EPOCHS, "seed=0,1", *one, "recipe.phases.0.epochs=4", "sweep.name=killed-worker")
+    assert any(" epoch  1/" in line for line in process.stdout)
+    (first,) = (run for run in children_of(workplace, "killed-worker") if run.info.status == "RUNNING")
+    os.kill(int(first.data.tags["ferlab.pid"]), signal.SIGKILL)
+    _, err = process.communicate(timeout=540)
+    assert process.returncode == 2
+    assert "killed" in err
+    found = {run.data.tags["ferlab.sweep.job"]: run.info.status for run in children_of(workplace, "killed-worker")}
+    assert found == {"0": "KILLED", "1": "FINISHED"}
+    assert parent_of(workplace, "killed-worker").info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_other_commands_are_swept_too(workplace: Workplace) -> None:
+    trained = workplace.ferlab("train", "debug=fast", "backbone.width=0.25", "recipe=quick")
+    evaluated = workplace.ferlab("evaluate", "-m", f"run={trained.result['run_id']}", "evaluation.tta=none,flip")
+    assert evaluated.code == 0, evaluated.err
+    assert len(evaluated.result) == 2
+    (swept,) = (run for run in workplace.runs() if run.info.run_name.startswith("ferlab-"))
+    assert {run.data.tags["ferlab.sweep"] for run in workplace.runs() if "tta" in run.info.run_name} == {
+        swept.info.run_id
+    }
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -36,3 +37,8 @@ def announce_and_sleep(folder: str, number: int) -> None:
     except KeyboardInterrupt:
         file.with_suffix(".ended").touch()
         raise
+
+
+def die_soon(number: int) -> int:
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+    return number

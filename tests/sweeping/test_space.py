@@ -62,7 +62,9 @@ def test_interval_in_a_grid_is_refused_with_what_to_do() -> None:
         space("a=interval(0,1)").grid()
 
 
-@pytest.mark.parametrize("override", ["a=interval(2,1)", "a=tag(log,interval(0,1))", "a=range(3,3)"])
+@pytest.mark.parametrize(
+    "override", ["a=interval(2,1)", "a=tag(log,interval(0,1))", "a=range(3,3)", "a=tag(log,range(1,9))"]
+)
 def test_spaces_without_values_are_refused(override: str) -> None:
     with pytest.raises(UserError):
         space(override)

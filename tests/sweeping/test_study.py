@@ -49,12 +49,35 @@ def test_a_resumed_study_draws_other_values_and_knows_what_was_interrupted(place
     assert len(set(drawn)) == 6
 
 
+def test_values_that_a_kill_kept_from_being_drawn_are_drawn_when_it_goes_on(place: str) -> None:
+    study = open_study("a", place, Sweep(), fresh=True)
+    number = study.ask({"width": RATES.axes[1].distribution}).number
+    again = open_study("a", place, Sweep(), fresh=False)
+    (interrupted,) = interrupted_trials(again)
+    drawn = overrides_of(again, interrupted, RATES)
+    assert [text.partition("=")[0] for text in drawn] == ["backbone", "rate", "width", "augment"]
+    assert f"width={study.trials[number].params['width']}" in drawn
+    assert overrides_of(open_study("a", place, Sweep(), fresh=False), number, RATES) == drawn
+
+
 def test_of_a_name_that_is_taken_or_unknown_one_line_is_said(place: str) -> None:
     open_study("a", place, Sweep(), fresh=True)
     with pytest.raises(UserError, match=r"sweep a: .*a\.journal"):
         open_study("a", place, Sweep(), fresh=True)
     with pytest.raises(UserError, match="sweep b"):
         open_study("b", place, Sweep(), fresh=False)
+
+
+def test_a_journal_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="FileNotFoundError"):
+        open_study("a", str(tmp_path / "gone.journal"), Sweep(), fresh=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_password_is_in_a_message() -> None:
+    with pytest.raises(UserError) as refused:
+        open_study("a", "nodatabase://me:secret@host/db", Sweep(), fresh=True)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving", "hyperband"])

@@ -49,6 +49,15 @@ def test_a_killed_worker_costs_its_job_alone() -> None:
     assert all(isinstance(found[n], UserError) and "killed" in str(found[n]) for n in (1, 3))
 
 
+def test_a_worker_that_was_killed_between_two_jobs_is_replaced() -> None:
+    def jobs():
+        yield (0,)
+        time.sleep(1)
+        yield (1,)
+
+    assert dict(in_workers(_job("die_soon"), jobs(), 1)) == {0: 0, 1: 1}
+
+
 def test_jobs_are_taken_when_a_worker_is_free() -> None:
     taken = []
 

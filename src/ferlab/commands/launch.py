@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +16,12 @@ from ferlab.config.files import conf_folder, config_root, options
 from ferlab.config.rules import Facts
 from ferlab.config.validate import validate
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
+from ferlab.errors import UserError
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.code_state import code_state
 from ferlab.tracking.store import Store, connect
 
+USUAL_STUDY = "ferlab"
 HOME_VARIABLE = "FERLAB_HOME"
 PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
 """Set by the command line from MLFLOW_RUN_ID: the run that ``mlflow run`` made for this process."""
@@ -96,6 +99,19 @@ def with_absolute_paths(cfg: DictConfig) -> None:
             OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
 
 
+class JobError(Exception):
+    """A bug in a job of a sweep, which may have been in another process: the message is its traceback."""
+
+
+def study_of(cfg: DictConfig) -> str:
+    """The study that a command's config names, or the usual one."""
+    return str(OmegaConf.select(cfg, "study") or USUAL_STUDY)
+
+
+def _traceback_of(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
+
+
 class Job:
     """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay."""
 
@@ -119,7 +135,8 @@ class Job:
         except Exception as error:
             outcome = Outcome(error=error)
             if sweep_job:
-                sweep_job.fail(error, context, str(cfg.study))
+                outcome = Outcome(error=error if isinstance(error, UserError) else JobError(_traceback_of(error)))
+                sweep_job.fail(error, context, study_of(cfg))
         self.outcomes.append(outcome)
         return outcome
 

@@ -11,6 +11,7 @@ from ferlab.commands.launch import Context
 from ferlab.commands.terminal import duration
 from ferlab.config.files import groups, options
 from ferlab.errors import UserError
+from ferlab.sweeping.children import SWEEP_STAGE
 from ferlab.tracking.artifacts import artifact_sizes
 from ferlab.tracking.lineage import relatives
 from ferlab.tracking.records import RunRecord
@@ -19,8 +20,6 @@ from ferlab.tracking.run import flatten
 SHORT = 12
 LOW, HIGH = "_low", "_high"
 HIDDEN_METRICS = ("epoch/", "system/")
-SWEEP = "sweep"
-"""Stage of the run that holds the jobs of a sweep."""
 BROUGHT = "recipe"
 """A choice that another one, the backbone, makes when it is not made."""
 TYPED = {"None": "null", "True": "true", "False": "false"}
@@ -47,7 +46,7 @@ def show(record: RunRecord, context: Context) -> dict[str, Any]:
     for key in ("ferlab.error", "ferlab.warning"):
         if record.tags.get(key):
             context.terminal.warn(record.tags[key])
-    if record.stage == SWEEP:
+    if record.stage == SWEEP_STAGE:
         say(f"begun with: ferlab {record.params.get('command')} -m {record.params.get('overrides')}")
     if settings is not None:
         say("settings that differ from the defaults:")
@@ -160,7 +159,7 @@ def next_steps(record: RunRecord) -> Iterator[str]:
     short, stage = record.id[:SHORT], record.stage
     if record.status == "RUNNING":
         yield "ferlab ui"
-    elif stage == SWEEP and record.status != "FINISHED":
+    elif stage == SWEEP_STAGE and record.status != "FINISHED":
         yield f"ferlab {record.params.get('command', 'train')} -m sweep.resume={record.name}"
     elif stage == "train" and record.status != "FINISHED":
         yield f"ferlab train resume={short}"
@@ -173,7 +172,7 @@ def next_steps(record: RunRecord) -> Iterator[str]:
         if stage == "train":
             yield f"ferlab train from_run={short} KEY=VALUE"
             yield f"ferlab reproduce run={short}"
-    elif stage == SWEEP:
+    elif stage == SWEEP_STAGE:
         yield f"ferlab runs where='tags.`mlflow.parentRunId` = \"{record.id}\"'"
         yield f"ferlab compare study={record.study}"
     elif stage in ("evaluate", "external"):

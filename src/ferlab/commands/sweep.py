@@ -14,7 +14,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from ferlab.commands.launch import HOME_VARIABLE, PROJECT_RUN_VARIABLE, Job, Outcome, machine_facts
+from ferlab.commands.launch import (
+    HOME_VARIABLE,
+    PROJECT_RUN_VARIABLE,
+    Job,
+    Outcome,
+    machine_facts,
+    study_of,
+)
 from ferlab.commands.sweep_job import JOB_VARIABLE, SWEEP_VARIABLE, Shared
 from ferlab.commands.sweep_record import log_summary, show_summary
 from ferlab.commands.terminal import Terminal
@@ -25,21 +32,21 @@ from ferlab.config.schema import SweepConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.storage.files import exclusive
-from ferlab.sweeping.children import FAILED, FINISHED, RUNNING, children_of
+from ferlab.sweeping.children import FAILED, FINISHED, RUNNING, SEED, SWEEP_STAGE, SWEEPS_FOLDER, children_of
 from ferlab.sweeping.space import Space, space_of
-from ferlab.sweeping.study import open_study
+from ferlab.sweeping.study import is_address, open_study
 from ferlab.tracking.records import RunRecord, runs_with_tag
 from ferlab.tracking.run import Run
 from ferlab.tracking.store import Store, connect
 
-STAGE = "sweep"
 GRID, OPTUNA = "grid", "optuna"
 PLAN = "plan.json"
-CHANGEABLE = ("trials", "minutes")
+CHANGEABLE = ("trials", "minutes", "storage")
 """Settings of a sweep that may be others when it is gone on with."""
 LAZY_LAUNCHERS = ("BasicLauncher", "WorkersLauncher")
 """Launchers that take a job when they are ready for it; others take all at once, before any has an outcome."""
 WORKERS_END_S = 60.0
+SOME_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,13 @@ class Plan:
     settings: Sweep
     study_place: str | None
 
+    def recorded(self) -> dict[str, Any]:
+        """As plain data, without a database's address: it may hold a password."""
+        plain = asdict(self)
+        if self.settings.storage:
+            plain |= {"study_place": None, "settings": {**plain["settings"], "storage": None}}
+        return plain
+
 
 def sweep(strategy: str, overrides: Sequence[str], hydra: HydraSide) -> None:
     """Carry out all jobs, or those that an interrupted sweep lacks; the outcomes go to ``hydra.job``.
@@ -74,7 +88,7 @@ def sweep(strategy: str, overrides: Sequence[str], hydra: HydraSide) -> None:
 
     """
     home = Path(os.environ[HOME_VARIABLE])
-    store = connect(home, config_root(), os.environ.pop(PROJECT_RUN_VARIABLE, None), STAGE)
+    store = connect(home, config_root(), os.environ.pop(PROJECT_RUN_VARIABLE, None), SWEEP_STAGE)
     node = OmegaConf.create({"sweep": hydra.config.get("sweep", {})})
     asked = validate(node, SweepConfig, machine_facts()).sweep
     record = _recorded(asked.resume) if asked.resume else None
@@ -82,16 +96,22 @@ def sweep(strategy: str, overrides: Sequence[str], hydra: HydraSide) -> None:
     space = space_of(_parser(hydra).parse_overrides(plan.overrides))
     _check(plan, space, hydra)
     terminal = Terminal()
-    with exclusive(home / "sweeps" / f"{plan.name}.lock", f"sweep {plan.name}: another process carries it out now."):
+    folder = home / SWEEPS_FOLDER / plan.name
+    with exclusive(folder / "lock", f"sweep {plan.name}: another process carries it out now."):
         if record:
-            _await_workers(record.id, store)
+            _await_workers(record, store)
+        study = _study(plan, record) if plan.study_place else None
         try:
-            with store.run(STAGE, plan.study, plan.name, resume=record.id if record else None) as run:
-                _carry_out(plan, space, hydra, run, terminal, resumed=record is not None)
+            with store.run(SWEEP_STAGE, plan.study, plan.name, resume=record.id if record else None) as run:
+                _carry_out(plan, space, study, hydra, store, run, terminal, record)
         except _JobsFailedError as error:
-            terminal.warn(str(error))
+            if not any(outcome.error for outcome in hydra.job.outcomes):
+                hydra.job.outcomes.append(Outcome(error=error))
+            else:
+                terminal.warn(str(error))
         except KeyboardInterrupt:
-            terminal.say(f"sweep {plan.name} goes on with: ferlab {plan.command} -m sweep.resume={plan.name}")
+            if "sweep" in hydra.config:
+                terminal.say(f"sweep {plan.name} goes on with: ferlab {plan.command} -m sweep.resume={plan.name}")
             raise
 
 
@@ -99,37 +119,59 @@ class _JobsFailedError(UserError):
     """Some jobs failed: the sweep's run says so, and the jobs' own errors are the command's."""
 
 
-def _carry_out(plan: Plan, space: Space, hydra: HydraSide, run: Run, terminal: Terminal, resumed: bool) -> None:
+def _carry_out(
+    plan: Plan,
+    space: Space,
+    study: Any,
+    hydra: HydraSide,
+    store: Store,
+    run: Run,
+    terminal: Terminal,
+    record: RunRecord | None,
+) -> None:
     """Launch the jobs, and write down what came of all of them, also when they are interrupted."""
-    run.log_json({**asdict(plan), "settings": asdict(plan.settings)}, PLAN)
-    if not resumed:
+    run.log_json(plan.recorded(), PLAN)
+    if record is None:
         run.log_config({"command": plan.command, "strategy": plan.strategy, "overrides": " ".join(plan.overrides)})
     varied = tuple(axis.name for axis in space.axes)
-    shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed)
+    shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed=record is not None)
     os.environ[SWEEP_VARIABLE] = shared.as_text()
-    started = time.monotonic()
+    started, before = time.monotonic(), record.metrics.get("minutes", 0.0) if record else 0.0
     try:
-        returns = hydra.launcher.launch(_jobs(plan, space, run, terminal, resumed), 0)
+        returns = hydra.launcher.launch(_jobs(plan, space, study, terminal, record), 0)
         hydra.job.outcomes[:] = [_outcome(one) for one in returns]
     finally:
         del os.environ[SWEEP_VARIABLE]
+        store.close_orphans()  # of workers that were killed
         children = children_of(run.id)
-        log_summary(run, children, space, plan.settings.objectives, time.monotonic() - started)
+        minutes = before + (time.monotonic() - started) / 60
+        log_summary(run, children, space, plan.settings.objectives, minutes)
     show_summary(terminal, plan.name, run.id, children, plan.settings.objectives)
-    failed = [child for child in children if child.status == FAILED]
+    failed = max(
+        sum(child.status == FAILED for child in children),
+        sum(outcome.error is not None for outcome in hydra.job.outcomes),
+    )
     if failed:
-        message = f"sweep {plan.name}: {len(failed)} of {len(children)} jobs failed; their runs hold the errors."
+        message = f"sweep {plan.name}: {failed} of {len(children)} jobs failed; their runs hold the errors."
         raise _JobsFailedError(message)
 
 
-def _jobs(plan: Plan, space: Space, run: Run, terminal: Terminal, resumed: bool) -> Sequence[Sequence[str]]:
+def _jobs(
+    plan: Plan, space: Space, study: Any, terminal: Terminal, record: RunRecord | None
+) -> Sequence[Sequence[str]]:
     """The overrides of the jobs that are to be done, each with its number."""
-    if plan.strategy == OPTUNA:
-        assert plan.study_place is not None
-        study = open_study(plan.name, plan.study_place, plan.settings, fresh=not resumed)
+    if study is not None:
         return TrialJobs(study, space, plan.settings, numbered, terminal)
-    done = {child.number for child in children_of(run.id) if child.status == FINISHED} if resumed else set()
+    done = {child.number for child in children_of(record.id) if child.status == FINISHED} if record else set()
     return [numbered(list(job), number) for number, job in enumerate(space.grid()) if number not in done]
+
+
+def _study(plan: Plan, record: RunRecord | None) -> Any:
+    """The study of a plan: a new one, or that of the record, which may have been killed before it had one."""
+    place = str(plan.study_place)
+    if record is None or (not is_address(place) and not Path(place).exists() and not children_of(record.id)):
+        return open_study(plan.name, place, plan.settings, fresh=True)
+    return open_study(plan.name, place, plan.settings, fresh=False)
 
 
 def numbered(overrides: Sequence[str], number: int) -> list[str]:
@@ -138,17 +180,20 @@ def numbered(overrides: Sequence[str], number: int) -> list[str]:
 
 
 def _planned(strategy: str, overrides: Sequence[str], asked: Sweep, hydra: HydraSide, home: Path) -> Plan:
-    name = asked.name or f"{hydra.config.study}-{datetime.now():%m%d-%H%M%S}"
+    study = study_of(hydra.config)
+    now = f"{datetime.now():%m%d-%H%M%S}"
+    name = asked.name or f"{study}-{now}"
     if _named(name):
         message = f"sweep.name={name}: there is a sweep of that name. Go on with it by sweep.resume={name}, or rename."
         raise UserError(message)
-    place = (asked.storage or str(home / "sweeps" / f"{name}.journal")) if strategy == OPTUNA else None
+    journal = str(home / SWEEPS_FOLDER / name / f"{now}.journal")
+    place = (asked.storage or journal) if strategy == OPTUNA else None
     own = [text for text in overrides if not text.startswith("sweep.")]
-    return Plan(name, hydra.job.command, strategy, own, str(Path.cwd()), str(hydra.config.study), asked, place)
+    return Plan(name, hydra.job.command, strategy, own, str(Path.cwd()), study, asked, place)
 
 
 def _named(name: str) -> list[RunRecord]:
-    return [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == STAGE]
+    return [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == SWEEP_STAGE]
 
 
 def _recorded(name: str) -> RunRecord:
@@ -175,7 +220,11 @@ def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
         raise UserError(message)
     given = {text.partition("=")[0].removeprefix("sweep.") for text in overrides}
     changed = {key: getattr(asked, key) for key in CHANGEABLE if key in given}
-    return replace(plan, settings=replace(plan.settings, **changed))
+    place = plan.study_place or asked.storage
+    if plan.strategy == OPTUNA and place is None:
+        message = f"sweep.resume={plan.name}: its study lies in a database; give its address again: sweep.storage=..."
+        raise UserError(message)
+    return replace(plan, settings=replace(plan.settings, **changed), study_place=place)
 
 
 def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
@@ -186,6 +235,15 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
 
     """
     launcher = type(hydra.launcher).__name__
+    if any(text.partition("=")[0] == "resume" for text in plan.overrides):
+        message = "resume: goes on with one run, without -m; a sweep goes on with sweep.resume=NAME."
+        raise UserError(message)
+    if plan.strategy == OPTUNA and any(axis.name == SEED for axis in space.axes):
+        message = f"seed: is not searched for; sweep.seeds={SOME_SEEDS} trains every trial with so many in turn."
+        raise UserError(message)
+    if plan.strategy == OPTUNA and OmegaConf.select(hydra.config, "debug.profile_steps"):
+        message = "debug=profile: has no outcome to search by; leave hydra/sweeper=ferlab_optuna out."
+        raise UserError(message)
     if plan.strategy == OPTUNA and "sweep" not in hydra.config:
         message = f"hydra/sweeper=ferlab_optuna: `ferlab {plan.command}` has no objective; it is for `ferlab train -m`."
         raise UserError(message)
@@ -203,10 +261,18 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
         hydra.context.config_loader.load_sweep_config(hydra.config, list(overrides))
 
 
-def _await_workers(parent: str, store: Store) -> None:
-    """Let jobs end whose sweep was killed; a run whose process is gone is closed."""
+def _await_workers(record: RunRecord, store: Store) -> None:
+    """Let jobs end whose sweep was killed; a run whose process is gone is closed.
+
+    Raises:
+        UserError: one is still at work.
+
+    """
     until = time.monotonic() + WORKERS_END_S
-    while any(child.status == RUNNING for child in children_of(parent)) and time.monotonic() < until:
+    while running := [child for child in children_of(record.id) if child.status == RUNNING]:
+        if time.monotonic() > until:
+            message = f"sweep.resume={record.name}: its job {running[0].name} still runs. End its process, or wait."
+            raise UserError(message)
         time.sleep(0.5)
         store.close_orphans()
 

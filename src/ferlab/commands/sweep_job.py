@@ -2,25 +2,28 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from ferlab.commands.resumption import checkpoints_of
 from ferlab.commands.training_record import stored_result
 from ferlab.config.nodes import Sweep
 from ferlab.config.overrides import shortened
 from ferlab.errors import Pruned, UserError
 from ferlab.sweeping.children import FAILED, FINISHED, INTERRUPTED, Child, children_of, objective_of, tags_of
 from ferlab.sweeping.trial import StudyTrial
+from ferlab.tracking.housekeeping import delete
 from ferlab.tracking.records import find_run
-from ferlab.tracking.store import Within
+from ferlab.tracking.store import PRUNED, Within
 
 if TYPE_CHECKING:  # launch sends jobs here
     from ferlab.commands.launch import Context
 
+TRAIN, PROFILE = "train", "profile"
+"""The command whose runs can be gone on with; the stage of one that looks at the time instead."""
 SWEEP_VARIABLE, JOB_VARIABLE = "FERLAB_SWEEP", "FERLAB_JOB"
 """Environment of a sweep's jobs: what they share, and the number of the one under way."""
 
@@ -82,7 +85,7 @@ class SweepJob:
             assert self.trial is not None
             self.trial.give_up(failed=False)
             context.terminal.say(f"{self._name(0)}: pruned, {reason}")
-            (found,) = (child.run_id for child in self._children() if child.repetition == 0)
+            found = next(child.run_id for child in self._children() if child.repetition == 0)
             return {"run_id": found, "job": self.number, "pruned": True}
         if self.trial:
             self.trial.tell([_mean(results, objective) for objective in self.shared.settings.objectives])
@@ -114,13 +117,18 @@ class SweepJob:
         earlier = self._earlier(repetition)
         if earlier and earlier.status == FINISHED:
             return stored_result(find_run(earlier.run_id))
-        if earlier and earlier.status == INTERRUPTED and checkpoints_of(earlier.run_id, context).current():
-            config = replace(config, resume=earlier.run_id)
+        if earlier and earlier.status == PRUNED:
+            raise Pruned(earlier.reason)
+        if earlier and earlier.status == INTERRUPTED and context.command == TRAIN:
+            if find_run(earlier.run_id).has_config():
+                config = replace(config, resume=earlier.run_id)
+            else:  # killed before anything was written
+                delete(find_run(earlier.run_id))
         return work(config, context)
 
     def _enter(self, context: "Context", repetition: int) -> None:
         tags = tags_of(self.shared.parent, self.number, repetition, self.values)
-        context.store.within = Within(self.shared.parent, context.command, self._name(repetition), tags)
+        context.store.within = Within(self.shared.parent, (context.command, PROFILE), self._name(repetition), tags)
 
     def _name(self, repetition: int) -> str:
         """What varied, such as ``seq1-s0``; of a trial with its number before."""
@@ -149,4 +157,7 @@ class SweepJob:
 
 def _mean(results: list[dict[str, Any]], objective: str) -> float:
     values = [objective_of(find_run(result["run_id"]).metrics, objective) for result in results]
+    if any(math.isnan(value) for value in values):
+        message = f"sweep.objectives: {objective} was not measured by run {results[0]['run_id']}."
+        raise UserError(message)
     return sum(values) / len(values)

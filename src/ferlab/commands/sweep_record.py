@@ -10,7 +10,7 @@ from ferlab.commands.terminal import Terminal, duration
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.sweep_figures import Setting, front_figure, importance_figure, parallel_coordinates_figure
 from ferlab.evaluation.table_formats import as_markdown
-from ferlab.sweeping.children import FINISHED, Child, best_of, front_of, groups_of, objective_of
+from ferlab.sweeping.children import FINISHED, STATUSES, Child, best_of, front_of, groups_of, jobs_of, objective_of
 from ferlab.sweeping.space import Space
 from ferlab.sweeping.study import direction_of, importances
 from ferlab.tracking.run import Run
@@ -21,20 +21,21 @@ JOBS = "Jobs"
 MOST_SHOWN = 20
 
 
-def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str], seconds: float) -> None:
+def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str], minutes: float) -> None:
     """Table, counts, best job, figures; written anew each time."""
-    best = best_of(children, objectives[0])
-    statuses = Counter(child.status for child in children)
+    best = best_of(children, objectives)
+    counted = Counter(child.status for child in children)
     run.log_text(_csv(children, space, objectives), TABLE)
-    run.log_metrics({f"jobs_{status}": count for status, count in statuses.items()} | {"minutes": seconds / 60})
+    run.log_metrics({f"jobs_{status}": counted[status] for status in STATUSES} | {"minutes": minutes})
     run.log_metrics({"epochs": sum(child.metrics.get("epochs", 0) for child in children)})
     text = "\n".join(map(as_markdown, _tables(children, objectives)))
     run.log_text(text, SUMMARY)
     note = text
     if best is not None:
-        run.set_tags({BEST: best.run_id})
-        run.log_metrics({f"best_{one}": objective_of(best.metrics, one) for one in objectives})
-        note = f"Best by {objectives[0]}: [{best.name}](#/experiments/{run.experiment()}/runs/{best.run_id})\n\n{text}"
+        run.set_tags({BEST: best.first.run_id})
+        run.log_metrics({f"best_{one}": value for one, value in zip(objectives, best.values, strict=True)})
+        link = f"#/experiments/{run.experiment()}/runs/{best.first.run_id}"
+        note = f"Best by {objectives[0]}: [{best.first.name}]({link})\n\n{text}"
     run.set_tags({NOTE: note})
     _log_figures(run, children, space, objectives)
 
@@ -47,9 +48,9 @@ def show_summary(
         terminal.table(table.caption, table.columns, table.rows[:MOST_SHOWN], table.text_columns)
     if len(children) > MOST_SHOWN:
         terminal.say(f"{len(children) - MOST_SHOWN} more jobs are in {TABLE} of the sweep's run")
-    best = best_of(children, objectives[0])
+    best = best_of(children, objectives)
     if best is not None:
-        terminal.say(f"best by {objectives[0]}: {best.name}, run {best.run_id}")
+        terminal.say(f"best by {objectives[0]}: {best.first.name}, run {best.first.run_id}")
     terminal.say(f"sweep {name}: run {run_id}")
 
 
@@ -59,9 +60,9 @@ def job_table(children: Sequence[Child], objectives: Sequence[str]) -> Table:
     Of several objectives the jobs that none is better than have the status ``front``.
     """
     ranked = _ranked(children, objectives[0])
-    front = {child.run_id for child in front_of(children, objectives)} if len(objectives) > 1 else set()
+    front = {job.first.number for job in front_of(children, objectives)} if len(objectives) > 1 else set()
     rows = [
-        [child.name, "front" if child.run_id in front else child.status,
+        [child.name, "front" if child.number in front else child.status,
          *(_figure(child, one) for one in objectives), _epochs(child), duration(60 * child.minutes)]
         for child in ranked
     ]  # fmt: skip
@@ -97,12 +98,8 @@ def _log_figures(run: Run, children: Sequence[Child], space: Space, objectives: 
         (child.values, outcome) for child, outcome in zip(children, outcomes, strict=True) if outcome == outcome
     ]
     if len(objectives) > 1:
-        front = {child.run_id for child in front_of(children, objectives)}
-        points = [
-            (child.name, objective_of(child.metrics, objectives[1]), outcome, child.run_id in front)
-            for child, outcome in zip(children, outcomes, strict=True)
-            if outcome == outcome
-        ]
+        front = front_of(children, objectives)
+        points = [(job.first.name, job.values[1], job.values[0], job in front) for job in jobs_of(children, objectives)]
         run.log_figure(front_figure(points, objectives[1], objectives[0]), "figures/front.png")
     explained = importances(finished, varied)
     if explained:

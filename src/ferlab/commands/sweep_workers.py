@@ -1,6 +1,5 @@
 """Jobs of a sweep in worker processes: Hydra's composition is done anew in each, as its own launchers do."""
 
-import traceback
 from collections.abc import Sequence
 
 import cloudpickle
@@ -14,10 +13,6 @@ from ferlab.errors import UserError
 from ferlab.sweeping.workers import in_workers, visible_gpus
 
 WITHOUT_GPU = 2
-
-
-class WorkerError(Exception):
-    """A bug in a job; the message is the traceback of its process."""
 
 
 def launch_in_workers(
@@ -56,6 +51,4 @@ def _carry_out(composer: bytes, number: int, overrides: list[str]) -> Outcome:
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
     outcome: Outcome = run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context).return_value
-    if outcome.error is None or isinstance(outcome.error, UserError):
-        return outcome
-    return Outcome(error=WorkerError("".join(traceback.format_exception(outcome.error))))
+    return outcome

@@ -58,7 +58,7 @@ def again(config: ReproduceConfig, context: Context) -> Again:
         message = f"run {record.id} ({record.name}): its settings do not fit here any more: {error}"
         raise UserError(message) from error
     # the new run is a training, also for a sweep of repetitions and for `mlflow run`
-    within = replace(store.within, stage="train") if store.within else None
+    within = replace(store.within, stages=("train",)) if store.within else None
     own = replace(store, project_stage="train", within=within)
     return Again(record, typed, raw, replace(context, command="train", raw=raw, _store=own))
 

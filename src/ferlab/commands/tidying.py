@@ -1,6 +1,5 @@
 """``ferlab runs gc=true``: what deleted runs and killed commands have left on the disk is shown, then removed."""
 
-import glob
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from ferlab.commands.confirmation import confirm
 from ferlab.commands.launch import Context
 from ferlab.commands.prepared_data import STAGED
 from ferlab.commands.resumption import checkpoints_of
-from ferlab.commands.run_screen import SWEEP
 from ferlab.errors import AlreadyRunningError
 from ferlab.manifest import MANIFEST_NAME
 from ferlab.storage.files import exclusive, remove_folder
 from ferlab.storage.places import sizes_below
+from ferlab.sweeping.children import SWEEP_STAGE, SWEEPS_FOLDER
 from ferlab.tracking.housekeeping import can_erase, erase, file_places, is_active, registered_versions
 from ferlab.tracking.processes import identity
 from ferlab.tracking.records import RunRecord, search
@@ -92,6 +91,7 @@ def _eraser(record: RunRecord, places: list[str], context: Context) -> Callable[
         erase(record.id)
         for file in _sweep_files(record, context):
             file.unlink(missing_ok=True)
+            _remove_if_empty(file.parent)
         for place in places:  # the folder of a run, or of a model, holds nothing but its artifacts
             _remove_if_empty(Path(place).parent)
 
@@ -99,8 +99,11 @@ def _eraser(record: RunRecord, places: list[str], context: Context) -> Callable[
 
 
 def _sweep_files(record: RunRecord, context: Context) -> list[Path]:
-    """What a sweep remembers beside the store, to be gone on with."""
-    return sorted((context.home / "sweeps").glob(f"{glob.escape(record.name)}.*")) if record.stage == SWEEP else []
+    """What a sweep remembers beside the store, to be gone on with; not where a later one has its name."""
+    later = search(f"tags.`ferlab.stage` = '{SWEEP_STAGE}'")
+    if record.stage != SWEEP_STAGE or any(one.name == record.name for one in later):
+        return []
+    return sorted((context.home / SWEEPS_FOLDER / record.name).glob("*"))
 
 
 def _checkpoints(context: Context) -> Iterator[Remnant]:

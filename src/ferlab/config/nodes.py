@@ -202,7 +202,8 @@ class Sweep:
     name. ``objectives``: metrics of validation, or costs, that a trial is judged by; the first one says which job is
     best. The rest is for ``hydra/sweeper=ferlab_optuna``: it ends after ``trials``, or starts none after ``minutes``;
     a trial is trained with ``seeds`` seeds in turn and judged by their mean. ``pruner`` gives trials up that have done
-    worse than others after as many epochs, not before ``startup_trials`` are through nor ``startup_epochs`` over.
+    worse than others after as many epochs, not before ``startup_epochs`` are over, ``median`` not before
+    ``startup_trials`` are through, which ``tpe`` draws at random.
     ``seed`` is the sampler's. ``storage``: address of a database for the study, None for a file beside the store.
     """
 

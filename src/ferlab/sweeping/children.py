@@ -12,6 +12,11 @@ from ferlab.tracking.store import OUTCOME, PRUNED
 SWEEP, JOB, REPETITION, VALUES = (f"ferlab.sweep{end}" for end in ("", ".job", ".repetition", ".values"))
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
 SEED = "seed"
+SWEEP_STAGE = "sweep"
+"""Stage of the run that holds the jobs of a sweep."""
+SWEEPS_FOLDER = "sweeps"
+"""Below FERLAB_HOME: a folder of every sweep's name, with its lock and its study's journal."""
+STATUSES = (FINISHED, PRUNED, FAILED, INTERRUPTED, RUNNING)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,14 @@ class Child:
     metrics: dict[str, float]
     minutes: float
     reason: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished job: the run of its first repetition, and the mean of every objective over all of them."""
+
+    first: Child
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -61,29 +74,35 @@ def objective_of(metrics: Mapping[str, float], objective: str) -> float:
     return metrics.get(f"val_{objective}", metrics.get(objective, math.nan))
 
 
-def best_of(children: Sequence[Child], objective: str) -> Child | None:
-    """The finished run that is best by an objective."""
-    sign = -1 if direction_of(objective) == "minimize" else 1
-    judged = [(sign * objective_of(child.metrics, objective), child) for child in children if child.status == FINISHED]
-    judged = [(value, child) for value, child in judged if not math.isnan(value)]
-    return max(judged, key=lambda pair: pair[0])[1] if judged else None
+def jobs_of(children: Sequence[Child], objectives: Sequence[str]) -> list[Job]:
+    """The jobs all of whose repetitions are finished, with the mean of each objective over them."""
+    members: dict[int, list[Child]] = {}
+    for child in children:
+        members.setdefault(child.number, []).append(child)
+    finished = [runs for runs in members.values() if all(run.status == FINISHED for run in runs)]
+    return [
+        Job(runs[0], tuple(_mean([objective_of(run.metrics, one) for run in runs]) for one in objectives))
+        for runs in finished
+    ]
 
 
-def front_of(children: Sequence[Child], objectives: Sequence[str]) -> list[Child]:
-    """The finished runs that no other is better than in one objective and at least as good in all (Pareto's front)."""
+def best_of(children: Sequence[Child], objectives: Sequence[str]) -> Job | None:
+    """The job that is best by the first objective."""
+    sign = -1 if direction_of(objectives[0]) == "minimize" else 1
+    judged = [job for job in jobs_of(children, objectives) if not math.isnan(job.values[0])]
+    return max(judged, key=lambda job: sign * job.values[0]) if judged else None
+
+
+def front_of(children: Sequence[Child], objectives: Sequence[str]) -> list[Job]:
+    """The jobs that no other is better than in one objective and at least as good in all (Pareto's front)."""
     signs = [-1 if direction_of(one) == "minimize" else 1 for one in objectives]
-    points = {
-        child.run_id: [sign * objective_of(child.metrics, one) for sign, one in zip(signs, objectives, strict=True)]
-        for child in children
-        if child.status == FINISHED
-    }
+    jobs = jobs_of(children, objectives)
+    points = [[sign * value for sign, value in zip(signs, job.values, strict=True)] for job in jobs]
 
     def beaten(point: list[float]) -> bool:
-        return any(
-            other != point and all(a >= b for a, b in zip(other, point, strict=True)) for other in points.values()
-        )
+        return any(other != point and all(a >= b for a, b in zip(other, point, strict=True)) for other in points)
 
-    return [child for child in children if child.run_id in points and not beaten(points[child.run_id])]
+    return [job for job, point in zip(jobs, points, strict=True) if not beaten(point)]
 
 
 def groups_of(children: Sequence[Child], objective: str) -> list[Group]:

@@ -80,7 +80,7 @@ def _axis(override: Override) -> Axis:
     if not choices:
         message = f"{override.input_line}: there is no value in it to try."
         raise UserError(message)
-    distribution = _range(value, choices) if isinstance(value, RangeSweep) else CategoricalDistribution(choices)
+    distribution = _range(key, value, choices) if isinstance(value, RangeSweep) else CategoricalDistribution(choices)
     return Axis(key, override.key_or_group, choices, distribution)
 
 
@@ -94,8 +94,11 @@ def _interval(key: str, value: IntervalSweep) -> BaseDistribution:
     return FloatDistribution(float(low), float(high), log=log)
 
 
-def _range(value: RangeSweep, choices: tuple[str, ...]) -> BaseDistribution:
+def _range(key: str, value: RangeSweep, choices: tuple[str, ...]) -> BaseDistribution:
     numbers = [float(one) for one in choices]
+    if LOG in value.tags:
+        message = f"{key}: steps of equal size have no logarithm; use tag(log, interval(...)), or name the values."
+        raise UserError(message)
     low, high, step = min(numbers), max(numbers), float(abs(value.step))
     if all(number.is_integer() for number in (*numbers, step)):
         return IntDistribution(int(low), int(high), step=int(step))

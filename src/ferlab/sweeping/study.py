@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: where it lies, how it chooses, when it gives a trial up, which trials it has."""
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ferlab.config.nodes import Sweep
-from ferlab.errors import UserError, first_line
+from ferlab.errors import UserError
 from ferlab.sweeping.space import Axis, Space
 
 BEST_IS_LEAST = ("parameters", "mflops", "size_mb", "train_minutes")
@@ -26,7 +27,7 @@ def open_study(name: str, place: str, settings: Sweep, fresh: bool) -> Any:
     """The study ``name`` in ``place`` (the path of a journal, or a database's address), made when ``fresh``.
 
     Raises:
-        UserError: it cannot be opened, or is not there.
+        UserError: it cannot be opened, is not there, or is there already.
 
     """
     import optuna
@@ -34,6 +35,8 @@ def open_study(name: str, place: str, settings: Sweep, fresh: bool) -> Any:
     _quiet()
     known = 0
     try:
+        if not fresh and not is_address(place) and not Path(place).exists():
+            raise FileNotFoundError(place)
         storage = storage_of(place)
         if not fresh:
             known = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
@@ -46,8 +49,14 @@ def open_study(name: str, place: str, settings: Sweep, fresh: bool) -> Any:
             load_if_exists=not fresh,
         )
     except Exception as error:  # a database speaks through exceptions of its own driver
-        message = f"sweep {name}: its study in {place} cannot be opened ({first_line(error)})."
+        where = re.sub(r"://[^@/]*@", "://...@", place)  # no password in a message
+        message = f"sweep {name}: its study in {where} cannot be opened ({type(error).__name__})."
         raise UserError(message) from error
+
+
+def is_address(place: str) -> bool:
+    """Whether it is a database's address, and no path."""
+    return "://" in place
 
 
 def storage_of(place: str) -> Any:
@@ -55,7 +64,7 @@ def storage_of(place: str) -> Any:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if "://" in place:
+    if is_address(place):
         return RDBStorage(place)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(place))
@@ -120,7 +129,14 @@ def ask(study: Any, space: Space) -> int:
 
 
 def overrides_of(study: Any, number: int, space: Space) -> tuple[str, ...]:
-    """The overrides that make a trial's job."""
+    """The overrides that make a trial's job; values that a kill has kept from being drawn are drawn now."""
+    from optuna.trial import Trial
+
+    kept = study.get_trials(deepcopy=False)[number]
+    if len(kept.params) < len(space.axes):
+        trial = Trial(study, kept._trial_id)
+        for axis in space.axes:
+            _draw(trial, axis)
     params = study.get_trials(deepcopy=False)[number].params
     return space.fixed + tuple(axis.override(_written(axis, params[axis.name])) for axis in space.axes)
 
@@ -158,6 +174,18 @@ def _sampler(settings: Sweep, known: int) -> Any:
     if settings.sampler == "nsga2":
         return samplers.NSGAIISampler(seed=seed, population_size=max(4, min(50, settings.trials // 4)))
     return samplers.TPESampler(seed=seed, n_startup_trials=settings.startup_trials)
+
+
+def _draw(trial: Any, axis: Axis) -> None:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    known = axis.distribution
+    if isinstance(known, CategoricalDistribution):
+        trial.suggest_categorical(axis.name, known.choices)
+    elif isinstance(known, IntDistribution):
+        trial.suggest_int(axis.name, known.low, known.high, step=known.step, log=known.log)
+    elif isinstance(known, FloatDistribution):
+        trial.suggest_float(axis.name, known.low, known.high, step=known.step, log=known.log)
 
 
 def _written(axis: Axis, value: Any) -> str:

@@ -72,6 +72,13 @@ class _Worker:
         self.process_id: Future[int] | None = None
 
     def submit(self, work: Callable[..., Any], job: tuple[Any, ...]) -> Future[Any]:
+        try:
+            return self._submit(work, job)
+        except BrokenProcessPool:  # it was killed between two jobs
+            self.end()
+            return self._submit(work, job)
+
+    def _submit(self, work: Callable[..., Any], job: tuple[Any, ...]) -> Future[Any]:
         if self.pool is None:
             spawn = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(1, spawn, _begin, (self.number, self.count))

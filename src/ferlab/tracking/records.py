@@ -56,6 +56,13 @@ class RunRecord:
         loaded = yaml.safe_load(self.artifact("config.yaml").read_text(encoding="utf-8"))
         return dict(loaded)
 
+    def has_config(self) -> bool:
+        """Whether its config was written: a run that was killed at once has none."""
+        try:
+            return bool(self.config())
+        except UserError:
+            return False
+
     def load_model(self) -> Any:
         """Its Keras model."""
         import mlflow

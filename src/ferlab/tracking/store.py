@@ -27,10 +27,10 @@ RESUMED = "resumed"
 
 @dataclass(frozen=True)
 class Within:
-    """A job of a sweep: its runs without another parent belong to ``parent``; that of ``stage`` gets name and tags."""
+    """A job of a sweep: its runs without another parent belong to ``parent``; that of ``stages`` gets name and tags."""
 
     parent: str
-    stage: str
+    stages: tuple[str, ...]
     name: str
     tags: Mapping[str, str]
 
@@ -68,7 +68,7 @@ class Store:
         parent_id, own = parent.id if parent else None, dict[str, str]()
         if self.within and parent is None:
             parent_id = self.within.parent
-            if stage == self.within.stage:
+            if stage in self.within.stages:
                 name, own = self.within.name, dict(self.within.tags)
         tags = {"ferlab.stage": stage, "mlflow.runName": name, **own, **identity(), **code}
         active = mlflow.start_run(
