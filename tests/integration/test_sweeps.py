@@ -125,7 +125,7 @@ def test_other_commands_are_swept_too(workplace: Workplace) -> None:
     evaluated = workplace.ferlab("evaluate", "-m", f"run={trained.result['run_id']}", "evaluation.tta=none,flip")
     assert evaluated.code == 0, evaluated.err
     assert len(evaluated.result) == 2
-    (swept,) = (run for run in workplace.runs() if run.info.run_name.startswith("ferlab-"))
+    (swept,) = (run for run in workplace.runs() if run.data.params.get("command") == "evaluate")
     assert {run.data.tags["ferlab.sweep"] for run in workplace.runs() if "tta" in run.info.run_name} == {
         swept.info.run_id
     }

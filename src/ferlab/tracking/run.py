@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ DIGEST_LENGTH = 32
 MODEL_NAME = "model"
 MAX_PARAM = 6000
 PARAMS_PER_CALL = 100
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,21 @@ class Run:
         from mlflow.data.dataset_source_registry import resolve_dataset_source
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
 
         source = resolve_dataset_source(place if is_remote(place) else Path(place).as_uri())
         data = MetaDataset(source, name=manifest.protocol.replace("/", "-"), digest=manifest.digest[:DIGEST_LENGTH])
         tag = InputTag(key=mlflow.utils.mlflow_tags.MLFLOW_DATASET_CONTEXT, value=context)
-        MlflowClient().log_inputs(self.id, [DatasetInput(data._to_mlflow_entity(), [tag])])
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                MlflowClient().log_inputs(self.id, [DatasetInput(data._to_mlflow_entity(), [tag])])
+                break
+            except (MlflowException, SQLAlchemyError):  # another process entered the same dataset in between
+                if attempt == ATTEMPTS:
+                    raise
+                time.sleep(0.1 * attempt)
         self.set_tags({"dataset.digest": manifest.digest, "dataset.protocol": manifest.protocol})
 
     def log_model(self, model: Any, example: Any, metadata: Mapping[str, Any]) -> None:
