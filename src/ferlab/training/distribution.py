@@ -12,6 +12,9 @@ from ferlab.training.targets import Batch
 
 Made = TypeVar("Made")
 
+AHEAD = 2
+"""Batches handed to TensorFlow before they are asked for."""
+
 
 def join_processes(coordinator: str, processes: int, process: int) -> None:
     """Make this process number ``process`` (from 0) of ``processes`` that train one model on the JAX backend.
@@ -131,12 +134,15 @@ def check_shares(batch_size: int, devices: int) -> None:
 
 
 def fed(batches: Callable[[], Generator[Batch, None, None]]) -> Any:
-    """What ``fit`` takes, from a function that begins the batches anew: a generator, or what mirroring needs.
+    """What ``fit`` takes, from a function that begins the batches anew: with TensorFlow a ``tf.data.Dataset``.
 
-    Keras looks at the data before it trains on mirrored devices. From a plain generator it takes batches that the
-    training then never sees, so there it gets a ``tf.data.Dataset`` that can begin again.
+    Keras looks at the data before it trains on mirrored devices: from a plain generator it takes batches that the
+    training then never sees. And what it makes of a generator tunes itself, for which a training may wait seconds when
+    it ends; the batches are made ahead already.
     """
-    if not _mirrors():
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
         return batches()
     import tensorflow as tf
 
@@ -144,7 +150,9 @@ def fed(batches: Callable[[], Generator[Batch, None, None]]) -> Any:
     first = next(peeked)
     peeked.close()
     signature = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), first)
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(AHEAD).with_options(options)
 
 
 def steps_at_once(asked: int) -> int:
