@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from ferlab.config.files import conf_folder
-from ferlab.config.overrides import hydra_arguments, search_path
+from ferlab.config.overrides import hydra_arguments, search_path, shortened
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,19 @@ def test_run_ids_stay_text(argument, value):
     (quoted,) = hydra_arguments([argument])
     parsed = OverridesParser.create().parse_override(quoted).value()
     assert [str(item) for item in parsed] == value if isinstance(value, list) else str(parsed) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "short", "brief"),
+    [
+        ("backbone=seq1", "seq1", "seq1"),
+        ("seed=3", "s3", "s3"),
+        ("+augment.mixup=0.2", "mixup=0.2", "mixup=0.2"),
+        ("recipe.phases.0.epochs=5", "phases.0.epochs=5", "epochs=5"),
+        ("backbone.weights=/a/b/file.h5", "weights=file.h5", "weights=file.h5"),
+        ("deterministic=true", "deterministic=true", "deterministic=true"),
+    ],
+)
+def test_overrides_are_shortened_for_names_of_runs(override: str, short: str, brief: str) -> None:
+    assert shortened(override) == short
+    assert shortened(override, brief=True) == brief

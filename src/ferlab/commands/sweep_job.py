@@ -132,7 +132,7 @@ class SweepJob:
 
     def _name(self, repetition: int) -> str:
         """What varied, such as ``seq1-s0``; of a trial with its number before."""
-        parts = [shortened(text) for text in self.overrides]
+        parts = [shortened(text, brief=True) for text in self.overrides]
         if self.shared.study_place:
             parts = [f"t{self.number:02d}", *parts]
             if self.shared.settings.seeds > 1:

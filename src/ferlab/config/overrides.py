@@ -28,13 +28,18 @@ def explain(error: Exception, command: str) -> str:
     return text
 
 
-def shortened(override: str) -> str:
-    """``width=0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``, ``s1`` for ``seed=1``."""
+def shortened(override: str, brief: bool = False) -> str:
+    """``width=0.5`` for ``backbone.width=0.5``, ``light`` for ``augment=light``, ``s1`` for ``seed=1``.
+
+    ``brief``: of a key its last part alone, ``epochs=5`` for ``recipe.phases.0.epochs=5``.
+    """
     key, _, value = override.lstrip("+~").partition("=")
     value = value.rpartition("/")[2]
     if key in CHOICES:
         return value
-    return f"s{value}" if key == "seed" else f"{key.partition('.')[2] or key}={value}"
+    if key == "seed":
+        return f"s{value}"
+    return f"{key.rpartition('.')[2] if brief else key.partition('.')[2] or key}={value}"
 
 
 def search_path(folders: Sequence[Path]) -> str:
