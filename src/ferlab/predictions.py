@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ferlab.errors import UserError
+from ferlab.manifest import Manifest
 from ferlab.storage.files import atomic_path
 
 SUM_TOLERANCE = 1e-3
@@ -124,6 +125,16 @@ class Predictions:
             ids=ids, labels=labels, probabilities=probabilities, classes=classes, twins=twins, votes=votes, hard=hard,
             **metadata,
         )  # fmt: skip
+
+
+def other_data(predictions: Predictions, manifest: Manifest) -> tuple[str, str, str] | None:
+    """In what predictions differ from a manifest: its name, what they say of it, what it says; None: in nothing."""
+    compared = (
+        ("protocol", predictions.protocol, manifest.protocol),
+        ("classes", ", ".join(predictions.classes), ", ".join(manifest.classes)),
+        ("dataset digest", f"{predictions.dataset_digest[:16]}…", f"{manifest.digest[:16]}…"),
+    )
+    return next(((what, theirs, ours) for what, theirs, ours in compared if theirs != ours), None)
 
 
 def _problem(ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> str:

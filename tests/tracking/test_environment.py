@@ -70,7 +70,6 @@ def test_files_tell_of_code_that_was_not_hashed() -> None:
     changed = {**FILES, "src/ferlab/training/fit.py": "9" * 40, "docs/json.md": "9" * 40}
     found = compare(old, Environment(TAGS, changed, THEN.packages, THEN.settings))
     assert [row.what for row in found.differing] == ["code in src/"]
-    assert found.sources == ("src/ferlab/training/fit.py",)
     assert found.files == ("src/ferlab/training/fit.py", "docs/json.md")
 
 

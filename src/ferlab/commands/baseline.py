@@ -4,6 +4,7 @@ from ferlab.commands.contestants import contestant
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Contestant
 from ferlab.manifest import Manifest
+from ferlab.predictions import other_data
 from ferlab.tracking.records import find_run
 
 
@@ -20,17 +21,12 @@ def baseline_of(reference: str, split: str, manifest: Manifest, subject_id: str 
         message = f"baseline={reference}: is the run that is evaluated. Name another one."
         raise UserError(message)
     found = contestant(record, split)
-    its = found.predictions
-    compared = {
-        "protocol": (its.protocol, manifest.protocol),
-        "classes": (", ".join(its.classes), ", ".join(manifest.classes)),
-        "dataset digest": (f"{its.dataset_digest[:16]}…", f"{manifest.digest[:16]}…"),
-    }
-    for what, (theirs, ours) in compared.items():
-        if theirs != ours:
-            message = (
-                f"baseline={reference}: run {record.id} ({record.name}) was scored with {what} {theirs}, this run is "
-                f"with {ours}. Only answers to the same images can be tested against each other."
-            )
-            raise UserError(message)
+    other = other_data(found.predictions, manifest)
+    if other:
+        what, theirs, ours = other
+        message = (
+            f"baseline={reference}: run {record.id} ({record.name}) was scored with {what} {theirs}, this run is "
+            f"with {ours}. Only answers to the same images can be tested against each other."
+        )
+        raise UserError(message)
     return found

@@ -109,10 +109,8 @@ class SweepJob:
         if self.trial:
             config = replace(config, seed=config.seed + repetition)
             context.raw = {**context.raw, "seed": config.seed}
-            if repetition == 0 and self.shared.settings.pruner != "none":
-                context.on_epoch = self.trial.report
-            else:
-                context.on_epoch = type(context).on_epoch
+            judged = repetition == 0 and self.shared.settings.pruner != "none"
+            context.on_epoch = self.trial.report if judged else _go_on
         self._enter(context, repetition)
         earlier = self._earlier(repetition)
         if earlier and earlier.status == FINISHED:
@@ -153,6 +151,10 @@ class SweepJob:
         if shared.study_place is None:
             return None
         return StudyTrial(shared.name, shared.study_place, shared.settings, self.number)
+
+
+def _go_on(epoch: int, best: float) -> None:
+    """Later repetitions are trained to the end: the first one has not been pruned."""
 
 
 def _mean(results: list[dict[str, Any]], objective: str) -> float:

@@ -8,7 +8,7 @@ from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import TrainConfig
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest
-from ferlab.predictions import Predictions
+from ferlab.predictions import Predictions, other_data
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.training.distillation import Answers, answers_of
 from ferlab.training.inputs import TrainingData
@@ -40,19 +40,14 @@ def teacher_of(reference: str, context: Context, manifest: Manifest) -> RunRecor
 
     """
     record = finished_teacher(reference, context)
-    learned = Predictions.load(record.artifact(PREDICTIONS))
-    compared = {
-        "protocol": (learned.protocol, manifest.protocol),
-        "classes": (", ".join(learned.classes), ", ".join(manifest.classes)),
-        "dataset digest": (f"{learned.dataset_digest[:16]}…", f"{manifest.digest[:16]}…"),
-    }
-    for what, (its, ours) in compared.items():
-        if its != ours:
-            message = (
-                f"teacher={reference}: run {record.id} ({record.name}) learned with {what} {its}, this student would "
-                f"with {ours}. Give both the same dataset and preparation settings."
-            )
-            raise UserError(message)
+    other = other_data(Predictions.load(record.artifact(PREDICTIONS)), manifest)
+    if other:
+        what, its, ours = other
+        message = (
+            f"teacher={reference}: run {record.id} ({record.name}) learned with {what} {its}, this student would "
+            f"with {ours}. Give both the same dataset and preparation settings."
+        )
+        raise UserError(message)
     return record
 
 

@@ -73,11 +73,6 @@ class Comparison:
     settings: tuple[str, ...]
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """Files that differ and are code of the package."""
-        return tuple(path for path in self.files if path.startswith(SOURCES))
-
-    @property
     def differing(self) -> tuple[Row, ...]:
         """Rows that differ and on which the numbers depend."""
         return tuple(row for row in self.rows if row.matters and row.same is False)
