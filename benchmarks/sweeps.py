@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from mlflow.tracking import MlflowClient
 
 from ferlab.config.files import config_root
@@ -38,8 +39,7 @@ from ferlab.tracking.store import connect
 
 EPOCHS_BAR, POINTS_BAR, SPEEDUP_BAR, OVERHEAD_BAR_S = 0.60, 1.0, 1.6, 3.0
 IMAGES, REPORTED = 1500, 150
-PRUNING = Sweep(pruner="median", startup_trials=4)
-"""As in experiments/seq1_search.yaml."""
+PRUNING = Sweep(**yaml.safe_load((config_root() / "experiments" / "seq1_search.yaml").read_text())["sweep"])
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,15 @@ def home(tmp_path: Path, store_template: Path, monkeypatch: pytest.MonkeyPatch) 
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+@pytest.fixture
+def other_store(tmp_path: Path, store_template: Path) -> str:
+    """Address of an empty tracking store in another folder than ``home``."""
+    folder = tmp_path / "target"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes((store_template / "mlflow.db").read_bytes())
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
 @pytest.fixture(scope="session")
 def tf() -> Any:
     """TensorFlow, imported when a test asks for it."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 TIMEOUT_S = 540
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,25 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, store_template: Path) ->
     home = tmp_path_factory.mktemp("home")
     shutil.copy(store_template / "mlflow.db", home / "mlflow.db")
     return Workplace(home)
+
+
+def checked_out(folder: Path) -> Path:
+    """The working tree as it is now, committed in a repository of its own."""
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+    listed = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
+    commit(folder, "now")
+    return folder
+
+
+def commit(folder: Path, message: str) -> str:
+    """Commit all that is in a checkout; the commit."""
+    author = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    subprocess.run(["git", *author, "commit", "--quiet", "--allow-empty", "-m", message], cwd=folder, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    return head.stdout.strip()

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from .conftest import REPOSITORY, checked_out, commit
+
 SCRIPTS = Path(sys.executable).parent
 SMALL = {"debug": "fast", "backbone.width": "0.25", "recipe": "quick", "deterministic": "true"}
 STUDY = "ferlab"
@@ -81,31 +82,10 @@ class Projects:
         return [run.data.tags.get("ferlab.stage", "") for run in self.client.search_runs(experiments)]
 
 
-def checked_out(folder: Path) -> Path:
-    """The working tree as it is now, committed in a repository of its own."""
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
-    listed = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in names:
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
-    commit(folder, "now")
-    return folder
-
-
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def commit(folder: Path, message: str) -> str:
-    author = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
-    subprocess.run(["git", *author, "commit", "--quiet", "--allow-empty", "-m", message], cwd=folder, check=True)
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    return head.stdout.strip()
 
 
 @pytest.fixture(scope="module")

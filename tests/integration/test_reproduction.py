@@ -1,16 +1,14 @@
 """A deterministic training repeats to the last bit; a changed line is named; variants and debug levels end as said."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Done, Workplace
+from .conftest import Done, Workplace, checked_out
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = (
     "train",
     "dataset.synthesize.count=210",
@@ -26,18 +24,7 @@ TRAIN = (
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of the working tree as it is now, whose code the commands of this module run."""
-    folder = tmp_path_factory.mktemp("checkout") / "ferlab"
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
-    listed = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in names:
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
-    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
-    author = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *author, "commit", "--quiet", "--allow-empty", "-m", "now"], cwd=folder, check=True)
-    return folder
+    return checked_out(tmp_path_factory.mktemp("checkout") / "ferlab")
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_a_killed_sweep_goes_on_and_no_job_is_lost_or_doubled(workplace: Workpla
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_workers_and_says_how_to_go_on(workplace: Workplace) -> None:
+def test_a_terminated_sweep_ends_its_workers_and_says_how_to_go_on(workplace: Workplace) -> None:
     done = workplace.interrupt(signal.SIGTERM, *EPOCHS, "seed=0,1,2", *TWO_WORKERS, "sweep.name=stopped")
     assert done.code == 143, done.err
     assert "sweep.resume=stopped" in done.out

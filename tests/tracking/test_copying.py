@@ -25,15 +25,6 @@ def store(home: Path) -> Store:
     return connect(home, home)
 
 
-@pytest.fixture
-def target(tmp_path: Path, store_template: Path) -> str:
-    """Address of an empty store in another folder."""
-    folder = tmp_path / "target"
-    folder.mkdir()
-    (folder / "mlflow.db").write_bytes((store_template / "mlflow.db").read_bytes())
-    return f"sqlite:///{folder / 'mlflow.db'}"
-
-
 def history(client: MlflowClient, run_id: str, key: str) -> list[tuple[int, float, int]]:
     return [(one.step, one.value, one.timestamp) for one in client.get_metric_history(run_id, key)]
 
@@ -58,11 +49,11 @@ def a_study(store: Store) -> list[str]:
     return [parent.id, data.id, net.id]
 
 
-def test_everything_of_a_run_arrives(store: Store, target: str) -> None:
+def test_everything_of_a_run_arrives(store: Store, other_store: str) -> None:
     parent, data, net = a_study(store)
-    done = copy_runs(store.uri, target, [parent, data, net], nothing)
+    done = copy_runs(store.uri, other_store, [parent, data, net], nothing)
     assert (done.created, done.updated, done.same) == (3, 0, 0)
-    here, there = MlflowClient(store.uri), MlflowClient(target)
+    here, there = MlflowClient(store.uri), MlflowClient(other_store)
     one, copy = here.get_run(net), there.get_run(done.ids[net])
     assert copy.info.run_id != net
     for attribute in ("status", "start_time", "end_time", "run_name"):
@@ -79,26 +70,26 @@ def test_everything_of_a_run_arrives(store: Store, target: str) -> None:
     assert copy.data.tags["ferlab.copied_from"] == net
     assert copy.data.tags["mlflow.parentRunId"] == done.ids[parent]
     assert copy.data.tags["ferlab.from.prepare"] == done.ids[data]
-    folder = Path(target.removeprefix("sqlite:///")).parent / "artifacts" / copy.info.run_id / "artifacts"
+    folder = Path(other_store.removeprefix("sqlite:///")).parent / "artifacts" / copy.info.run_id / "artifacts"
     assert (folder / "notes" / "deep" / "a b.txt").read_text() == "some text"
     arrived = Predictions.load(folder / "predictions" / "validation.parquet")
     assert arrived.run_id == copy.info.run_id, "what is read as the run's own is the copy's own"
     assert arrived.ids == ("a", "b")
 
 
-def test_a_second_copy_takes_only_what_is_new_or_has_changed(store: Store, target: str) -> None:
+def test_a_second_copy_takes_only_what_is_new_or_has_changed(store: Store, other_store: str) -> None:
     parent, data, net = a_study(store)
-    first = copy_runs(store.uri, target, [parent, data, net], nothing)
-    again = copy_runs(store.uri, target, [parent, data, net], nothing)
+    first = copy_runs(store.uri, other_store, [parent, data, net], nothing)
+    again = copy_runs(store.uri, other_store, [parent, data, net], nothing)
     assert (again.created, again.updated, again.same) == (0, 0, 3)
     assert again.ids == first.ids
     MlflowClient(store.uri).log_metric(net, "test_accuracy", 0.4)
     MlflowClient(store.uri).set_tag(net, "ferlab.test_openings", "1")
     with store.run("evaluate", "faces", "judged") as judged:
         judged.link("model", [net])
-    later = copy_runs(store.uri, target, [parent, data, net, judged.id], nothing)
+    later = copy_runs(store.uri, other_store, [parent, data, net, judged.id], nothing)
     assert (later.created, later.updated, later.same) == (1, 1, 2)
-    there = MlflowClient(target)
+    there = MlflowClient(other_store)
     copy = there.get_run(first.ids[net])
     assert (copy.data.metrics["test_accuracy"], copy.data.tags["ferlab.test_openings"]) == (0.4, "1")
     assert len(history(there, copy.info.run_id, "epoch/loss")) == 3, "no value stands there twice"
@@ -106,7 +97,7 @@ def test_a_second_copy_takes_only_what_is_new_or_has_changed(store: Store, targe
     assert len(there.search_runs([copy.info.experiment_id])) == 4
 
 
-def test_an_interrupted_copy_is_gone_on_with(store: Store, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_is_gone_on_with(store: Store, other_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = a_study(store)
     whole = copying.copy_files
 
@@ -119,20 +110,20 @@ def test_an_interrupted_copy_is_gone_on_with(store: Store, target: str, monkeypa
     calls: list[Any] = []
     monkeypatch.setattr(copying, "copy_files", breaks)
     with pytest.raises(KeyboardInterrupt):
-        copy_runs(store.uri, target, ids, nothing)
+        copy_runs(store.uri, other_store, ids, nothing)
     monkeypatch.setattr(copying, "copy_files", whole)
-    done = copy_runs(store.uri, target, ids, nothing)
+    done = copy_runs(store.uri, other_store, ids, nothing)
     assert (done.created, done.same) == (1, 2)
-    there = MlflowClient(target)
+    there = MlflowClient(other_store)
     runs = there.search_runs([item.experiment_id for item in there.search_experiments()])
     assert len(runs) == 3
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
 
 
-def test_the_origins_id_finds_the_copy(store: Store, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_origins_id_finds_the_copy(store: Store, other_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = a_study(store)
-    done = copy_runs(store.uri, target, ids, nothing)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", target)
+    done = copy_runs(store.uri, other_store, ids, nothing)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other_store)
     connect(store.home, store.home)
     assert find_run(ids[2]).id == done.ids[ids[2]]
     assert find_run(ids[2][:10]).id == done.ids[ids[2]]
