@@ -26,6 +26,7 @@ COMMANDS = {
     "register": "a run's model into MLflow's registry with its card: run=ID model=NAME",
     "pipeline": "all of it in one go: experiments=quickstart",
     "runs": "what was recorded: list, show=ID, delete=[ID], gc=true, copy_to=http://HOST:PORT",
+    "cloud": "what is under way in the cloud: status, sync (bring runs home), clean (end and delete)",
     "ui": "MLflow's UI on the right store",
 }
 # "--run" is not among them: it is what Hydra does anyway, and how `mlflow run -P run=ID` names a run
@@ -45,6 +46,8 @@ FLAGS_WITH_VALUE = {
     "--config-dir",
     "-cd",
 }
+CLOUD_ACTIONS = ("status", "sync", "clean")
+"""``ferlab cloud sync`` is short for ``ferlab cloud action=sync``."""
 UNUSABLE_IN_HOME = "?#%,*[]{}"
 """They mean something in a database address, a Spark path list or a glob."""
 USER_ERROR, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -96,6 +99,8 @@ def _help(command: str, asked: list[str]) -> int:
 
 
 def _run_command(command: str, rest: list[str]) -> int:
+    if command == "cloud" and rest and rest[0] in CLOUD_ACTIONS:
+        rest = [f"action={rest[0]}", *rest[1:]]
     own = take_own_flags(rest)
     set_up_environment(own.verbose)
     interrupts.install()

@@ -80,6 +80,11 @@ EXAMPLES = {
         "ferlab runs gc=true --yes",
         "ferlab runs copy_to=http://HOST:5000",
     ),
+    "cloud": (
+        "ferlab cloud status compute.cloud.bucket=BUCKET",
+        "ferlab cloud sync compute=rehearsal",
+        "ferlab cloud clean compute.cloud.bucket=BUCKET",
+    ),
     "ui": ("ferlab ui", "ferlab ui port=5001", "ferlab ui host=0.0.0.0 port=5000"),
 }
 

@@ -96,6 +96,8 @@ def test_every_shipped_choice_fits_the_schema(composed, group):
             chosen.append("backbone=mobilenetv2")
         if name == "distill":
             chosen.append("teacher=RUN")
+        if name == "gcp":
+            chosen += ["compute.cloud.bucket=ours", "compute.trainer.image=ferlab:1"]
         if group == "dataset":
             chosen += ["dataset.root=/data", "dataset.synthesize.count=0"]
         config = validate(composed("train", *chosen), TrainConfig, FACTS)

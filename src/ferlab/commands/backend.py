@@ -40,6 +40,11 @@ def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False)
     return GPU if has_gpu and compute.device != "cpu" else cpu_kind()
 
 
+def logical_devices(compute: Compute) -> list[str]:
+    """Names of the devices that the processor plays; none where it plays none."""
+    return [f"CPU:{number}" for number in range(compute.logical_devices)]
+
+
 def _tensorflow_device(compute: Compute, deterministic: bool) -> bool:
     """Whether TensorFlow has a GPU; it is hidden when the CPU is asked for."""
     import tensorflow as tf
@@ -48,6 +53,10 @@ def _tensorflow_device(compute: Compute, deterministic: bool) -> bool:
         tf.config.experimental.enable_op_determinism()
     with contextlib.suppress(RuntimeError):  # the first job of a process has fixed the threads
         tf.config.threading.set_intra_op_parallelism_threads(compute.cores)
+    if compute.logical_devices:
+        with contextlib.suppress(RuntimeError):  # set by the first job of a process
+            played = [tf.config.LogicalDeviceConfiguration()] * compute.logical_devices
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], played)
     gpus = tf.config.list_physical_devices("GPU")
     if compute.device == "cpu" and gpus:
         tf.config.set_visible_devices([], "GPU")

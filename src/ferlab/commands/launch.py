@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ferlab.commands.terminal import Terminal
+from ferlab.config.cloud_rules import REHEARSAL
 from ferlab.config.files import conf_folder, config_root, options
+from ferlab.config.nodes import Compute
 from ferlab.config.rules import Facts
 from ferlab.config.validate import validate
 from ferlab.datasets.catalog import DATASETS, FAMILIES, LAYOUTS
@@ -20,6 +22,9 @@ from ferlab.errors import UserError
 from ferlab.storage.objects import is_remote
 from ferlab.tracking.code_state import code_state
 from ferlab.tracking.store import Store, connect
+
+if TYPE_CHECKING:
+    from ferlab.commands.cloud_session import Session
 
 USUAL_STUDY = "ferlab"
 HOME_VARIABLE = "FERLAB_HOME"
@@ -44,6 +49,7 @@ class Context:
     terminal: Terminal = field(default_factory=Terminal)
     on_epoch: Callable[[int, float], None] = lambda epoch, best_accuracy: None
     in_sweep: bool = False
+    cloud: "Session | None" = None
     _store: Store | None = None
 
     @property
@@ -54,10 +60,20 @@ class Context:
             self._store = connect(self.home, config_root(), project_run, self.command, _code_of_process(config_root()))
         return self._store
 
+    def begin_cloud(self, compute: Compute, trainings: int) -> None:
+        """Connect to the cloud, as checked as it can be; the store is looked at first, as nothing would be recorded."""
+        from ferlab.commands.cloud_session import begin
+
+        _ = self.store
+        self.cloud = begin(compute, self.home, self.terminal, trainings)
+
     @property
     def prepared_root(self) -> str:
         """Where prepared datasets live: a folder of this machine, or ``gs://``."""
-        given = self.raw.get("compute", {}).get("prepared")
+        compute = self.raw.get("compute", {})
+        given = compute.get("prepared")
+        if not given and compute.get("cloud", {}).get("bucket") and compute["name"] != "local":
+            return f"gs://{compute['cloud']['bucket']}/processed"
         return (
             given if given and is_remote(given) else str(Path(given or self.home / "prepared").expanduser().resolve())
         )
@@ -130,6 +146,7 @@ class Job:
             config = validate(cfg, self.schema, machine_facts())
             context.raw = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
             context.raw.pop("sweep", None)  # it stands on the sweep's own run
+            _reach(config, context)
             result = sweep_job.carry_out(self.work, config, context) if sweep_job else self.work(config, context)
             outcome = Outcome(result)
         except Exception as error:
@@ -139,6 +156,15 @@ class Job:
                 sweep_job.fail(error, context, study_of(cfg))
         self.outcomes.append(outcome)
         return outcome
+
+
+def _reach(config: Any, context: Context) -> None:
+    """Start the stand-ins of a rehearsal, or find them: its bucket may hold what the command reads."""
+    compute = getattr(config, "compute", None)
+    if compute is not None and compute.name == REHEARSAL and not compute.dry_run:
+        from ferlab.commands.cloud_session import stand_in
+
+        stand_in(compute, context.home)
 
 
 def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ferlab.commands.cloud_training import Order, train_in_cloud
+from ferlab.commands.dry_run import show_requests
 from ferlab.commands.ensemble import ensemble
 from ferlab.commands.evaluate import Evaluated, evaluate
 from ferlab.commands.evaluation_record import say_augmented, say_twin_free
@@ -12,7 +14,8 @@ from ferlab.commands.launch import Context, Outcome, launch, machine_facts, with
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.teacher import finished_teacher
 from ferlab.commands.terminal import duration
-from ferlab.commands.train import Trained, run_name, train, with_teacher
+from ferlab.commands.train import run_name, train, with_teacher
+from ferlab.commands.training_record import Trained
 from ferlab.config.nodes import Member
 from ferlab.config.overrides import shortened
 from ferlab.config.schema import EnsembleConfig, EvaluateConfig, PipelineConfig, TrainConfig
@@ -20,7 +23,9 @@ from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
+from ferlab.preparation.prepare import Prepared
 from ferlab.samples import TEST
+from ferlab.tracking.run import Run
 
 SHARED = ("dataset", "preparation", "compute", "debug", "study")
 """Nodes that all members have from the pipeline; of ``augment`` and ``deterministic`` they may have their own."""
@@ -34,14 +39,16 @@ def main() -> list[Outcome]:
 def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
     """Run all stages; the result has run_id and the ensemble's test metrics, and the members' beside them."""
     members = member_configs(config.pipeline.members, context)
+    if config.compute.dry_run:
+        return show_requests(config.compute, context.home, [name for name, _, _ in members], context.terminal)
+    if not config.compute.is_local:
+        context.begin_cloud(config.compute, trainings=len(members))
     with context.store.run("pipeline", config.study, f"pipeline-{config.dataset.name}") as parent:
         parent.log_config(context.raw)
         prepared, prepare_run = ensure_prepared(config, context, parent)
         if prepared.reused:
             context.terminal.say(f"prepared data reused: {prepared.place}")
-        prepared = on_this_machine(prepared, context)
-        ready = with_teachers(members, context, prepared.manifest)
-        trained = [train(own, its, prepared, prepare_run, parent, name=name) for name, own, its in ready]
+        trained = _trained(members, prepared, prepare_run, parent, context)
         chosen = EnsembleConfig(config.study, [one.run_id for one in trained], config.ensemble, config.compute)
         combined = ensemble(chosen, context, parent)
         parent.link("train", [one.run_id for one in trained])
@@ -62,6 +69,22 @@ def run(config: PipelineConfig, context: Context) -> dict[str, Any]:
                      "parameters": one.parameters} for one, done in zip(trained, alone, strict=True)],
         "report": str(final.report),
     }  # fmt: skip
+
+
+def _trained(
+    members: Sequence[tuple[str, TrainConfig, dict[str, Any]]],
+    prepared: Prepared,
+    prepare_run: str | None,
+    parent: Run,
+    context: Context,
+) -> list[Trained]:
+    """All members, trained here one after the other, or in the cloud some at a time."""
+    if context.cloud:
+        orders = [Order(name, raw, config.study) for name, config, raw in members]
+        return train_in_cloud(orders, prepared.place, prepare_run, parent, context)
+    prepared = on_this_machine(prepared, context)
+    ready = with_teachers(members, context, prepared.manifest)
+    return [train(own, its, prepared, prepare_run, parent, name=name) for name, own, its in ready]
 
 
 def member_configs(members: list[Member], context: Context) -> list[tuple[str, TrainConfig, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ferlab.commands.dry_run import show_requests
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import ensure_prepared
 from ferlab.config.schema import PrepareConfig
@@ -14,6 +15,10 @@ def main() -> list[Outcome]:
 
 def run(config: PrepareConfig, context: Context) -> dict[str, Any]:
     """Prepare the dataset; the result has digest, counts, images_per_s (steady), seconds and rejected."""
+    if config.compute.dry_run:
+        return show_requests(config.compute, context.home, [], context.terminal)
+    if not config.compute.is_local:
+        context.begin_cloud(config.compute, trainings=0)
     prepared, _ = ensure_prepared(config, context)
     manifest = prepared.manifest
     context.terminal.table(

@@ -3,9 +3,10 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from ferlab.commands.cloud_preparation import OnCluster, in_bucket
 from ferlab.commands.launch import Context
 from ferlab.commands.opening import open_dataset
 from ferlab.commands.preparation_record import log_preparation
@@ -17,7 +18,7 @@ from ferlab.manifest import MANIFEST_NAME, Manifest
 from ferlab.preparation.prepare import Prepared, find_complete, prepare
 from ferlab.preparation.request import Request
 from ferlab.preparation.sealing import TooManyRejectedError
-from ferlab.preparation.spark import Resources, Watch
+from ferlab.preparation.spark import Resources, Watch, run_on_spark
 from ferlab.storage import places
 from ferlab.storage.objects import is_remote
 from ferlab.storage.staging import stage
@@ -31,6 +32,8 @@ STAGED = "staged"
 
 def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None = None) -> tuple[Prepared, str | None]:
     """The prepared dataset where it lies, and the id of the run that made it (None when another store knows it)."""
+    if context.cloud:
+        config = replace(config, dataset=in_bucket(config.dataset, context.cloud))
     request = _request(config, context)
     found = find_complete(request, context.prepared_root, config.preparation.max_rejected)
     if found:
@@ -109,6 +112,7 @@ def _prepare(request: Request, config: PrepareConfig, context: Context) -> Prepa
                 config.preparation.max_rejected,
                 {"dataset": asdict(config.dataset), "preparation": asdict(config.preparation)},
                 watch,
+                OnCluster(context.cloud) if context.cloud else run_on_spark,
             )
         except TooManyRejectedError as error:
             rows = [[reason, f"{count:,}"] for reason, count in error.reasons.items()]

@@ -36,6 +36,13 @@ def interrupted_run(reference: str, context: Context) -> Iterator[RunRecord]:
         message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
         raise UserError(message)
     _ = context.store
+    with held_interrupted(reference, context) as record:
+        yield record
+
+
+@contextmanager
+def held_interrupted(reference: str, context: Context) -> Iterator[RunRecord]:
+    """The same for a run of this store that no command line names."""
     run_id = _resumable(reference, context).id
     with checkpoints_of(run_id, context).alone(run_id):
         record = _resumable(run_id, context)  # it may have ended before its checkpoints could be held

@@ -5,21 +5,24 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ferlab import interrupts
-from ferlab.commands.backend import set_up_backend
+from ferlab.commands.backend import logical_devices, set_up_backend
+from ferlab.commands.cloud_training import Order, train_in_cloud
 from ferlab.commands.debugging import BY_HEART, check_by_heart, debug_tags, nothing_in_the_way, raw_settings
+from ferlab.commands.dry_run import show_requests
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, startable
 from ferlab.commands.teacher import teacher_of, teachers_answers
 from ferlab.commands.training_record import (
+    Trained,
     log_augmented_sample,
     log_history,
     log_model_facts,
@@ -30,7 +33,6 @@ from ferlab.commands.variant import link_origin
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import Pruned, UserError
-from ferlab.evaluation.metrics import Scores
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel, ModelSpec, build_model
@@ -49,22 +51,10 @@ from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, p
 from ferlab.training.subset import samples_left, wanted_data
 
 NO_WEIGHTS = "none"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training run, its scores on validation and what it took.
-
-    ``images_per_s``: median over the epochs of the last phase, validation left out.
-    """
-
-    run_id: str
-    name: str
-    scores: Scores
-    minutes: float
-    epochs: int
-    images_per_s: float
-    parameters: int
+NOT_IN_CLOUD = (
+    "measures the machine at hand. Use compute=local.",
+    "goes on on this machine. In the cloud a training goes on by itself; `ferlab cloud sync` brings it home.",
+)
 
 
 def main() -> list[Outcome]:
@@ -74,6 +64,8 @@ def main() -> list[Outcome]:
 
 def run(config: TrainConfig, context: Context) -> dict[str, Any]:
     """Train one network; the result has run_id and the validation metrics."""
+    if not config.compute.is_local:
+        return _in_cloud(config, context)
     if not config.resume:
         return _trained(config, context)
     with interrupted_run(config.resume, context) as interrupted:
@@ -82,12 +74,28 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
         return _trained(going_on, context, interrupted)
 
 
+def _in_cloud(config: TrainConfig, context: Context) -> dict[str, Any]:
+    if config.compute.dry_run:
+        return show_requests(config.compute, context.home, [run_name(config)], context.terminal)
+    if config.resume or config.debug.profile_steps:
+        what = f"resume={config.resume}" if config.resume else "debug=profile"
+        raise UserError(f"{what}: {NOT_IN_CLOUD[bool(config.resume)]}")
+    context.begin_cloud(config.compute, trainings=1)
+    return _trained(config, context)
+
+
 def _trained(config: TrainConfig, context: Context, interrupted: RunRecord | None = None) -> dict[str, Any]:
     prepared, prepare_run = ensure_prepared(config, context)
+    if context.cloud:
+        order = Order(run_name(config), context.raw, config.study, debug_tags(config.debug))
+        return _told(train_in_cloud([order], prepared.place, prepare_run, None, context)[0], context)
     prepared = on_this_machine(prepared, context)
     if config.debug.profile_steps:
         return profile(config, context, prepared, prepare_run)
-    trained = train(config, context, prepared, prepare_run, interrupted=interrupted)
+    return _told(train(config, context, prepared, prepare_run, interrupted=interrupted), context)
+
+
+def _told(trained: Trained, context: Context) -> dict[str, Any]:
     context.terminal.say(f"{trained.name}: validation accuracy {percent(trained.scores.estimates['accuracy'])}")
     context.terminal.say(f"run {trained.run_id}")
     return {"run_id": trained.run_id, "metrics": trained.scores.as_json()}
@@ -247,7 +255,7 @@ def _network(config: TrainConfig, data: TrainingData, weights: str) -> Iterator[
     """The network, the precision policy and the number of devices, which share the network inside the block."""
     device = set_up_backend(config.compute, config.seed, config.deterministic)
     policy = choose_precision(config.recipe.precision, backbone(config.backbone.name).bfloat16, device)
-    with all_gpus() as devices:
+    with all_gpus(logical_devices(config.compute)) as devices:
         check_shares(config.recipe.batch_size, devices)
         with precision_policy(policy):
             built = build_model(_model_spec(config, data.manifest, weights))

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
-from ferlab.tracking.records import RunRecord
+from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import Run
 from ferlab.training.augmentation import changer
 from ferlab.training.checkpoint import Progress
@@ -32,6 +33,24 @@ BOOTSTRAP_SEED = 0
 EXAMPLES = 4
 PREDICTIONS = "predictions/validation.parquet"
 SHOWN_FACES, SHOWN_VERSIONS = 6, 7
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training run, its scores on validation and what it took.
+
+    ``images_per_s``: median over the epochs of the last phase, validation left out.
+    """
+
+    run_id: str
+    name: str
+    scores: Scores
+    minutes: float
+    epochs: int
+    images_per_s: float
+    parameters: int
+
+
 _measured_costs: dict[str, dict[str, float]] = {}
 
 
@@ -78,6 +97,15 @@ def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
     if mistakes is not None:
         run.log_figure(mistakes, "figures/mistakes_validation.png")
     return scores
+
+
+def trained_of(run_id: str) -> Trained:
+    """A finished training as it is recorded."""
+    record = find_run(run_id)
+    scores = score(Predictions.load(record.artifact(PREDICTIONS)), RESAMPLES, BOOTSTRAP_SEED)
+    took = record.metrics
+    return Trained(record.id, record.name, scores, took["train_minutes"], int(took["epochs"]), took["images_per_s"],
+                   int(took["parameters"]))  # fmt: skip
 
 
 def stored_result(record: RunRecord) -> dict[str, Any]:

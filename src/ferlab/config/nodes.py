@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ferlab.config.cloud_nodes import Cloud, Cluster, Faults, Trainer
 from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.emotions import TAXONOMIES
 from ferlab.manifest import COLOURS, ENCODINGS, TARGETS, WEIGHTINGS
@@ -69,15 +70,27 @@ class Compute:
     ``cores`` 0 means all; ``memory_gb`` is what Spark's driver gets; images that take less than half of it are trained
     on from memory, others are streamed. ``prepared``: folder or ``gs://`` prefix of the prepared datasets, None for
     ``FERLAB_HOME/prepared``. ``spark_master``: a standalone cluster (``spark://host:port``) that prepares instead of
-    this machine.
+    this machine. ``logical_devices``: so many devices are played on this machine's processor, 0 for none. What stands
+    below is for targets in the cloud; ``dry_run`` prints what would be asked of it.
     """
 
-    name: str = choice(("local",))
+    name: str = choice(("local", "gcp", "rehearsal"))
     cores: int = number(0, 1024, 0)
     memory_gb: float = number(1, 4096, 2)
     device: str = choice(("auto", "cpu", "gpu"), "auto")
     prepared: str | None = None
     spark_master: str | None = None
+    logical_devices: int = number(0, 64, 0)
+    dry_run: bool = False
+    cloud: Cloud = field(default_factory=Cloud)
+    cluster: Cluster = field(default_factory=Cluster)
+    trainer: Trainer = field(default_factory=Trainer)
+    faults: Faults = field(default_factory=Faults)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether everything runs on this machine, or on a Spark cluster that it can reach."""
+        return self.name == "local"
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ferlab.config.cloud_rules import cloud_problems
 from ferlab.config.nodes import (
     Augment,
     Backbone,
@@ -247,6 +248,11 @@ def cluster_named(_: Facts, compute: Compute) -> Iterator[Problem]:
         yield "compute.spark_master", f"{compute.spark_master!r} is no address like spark://host:7077"
 
 
+def cloud_target(_: Facts, compute: Compute) -> Iterator[Problem]:
+    """A target in the cloud has all that it needs, and asks for nothing that does not exist."""
+    yield from cloud_problems(compute)
+
+
 def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
     """Members that exist, differ, and are at least two (an ensemble of one is none)."""
     seen = set()
@@ -311,6 +317,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("augment",), augment_fits),
     (("compute",), device_present),
     (("compute",), cluster_named),
+    (("compute",), cloud_target),
     (("pipeline",), members_known),
     (("pipeline", "debug"), pipeline_trains),
     (("study", "runs", "ensemble"), runs_named),

@@ -129,6 +129,14 @@ class PipelineConfig(PrepareConfig):
 
 
 @dataclass
+class CloudConfig:
+    """``ferlab cloud``: ``status`` of what is under way, ``sync`` of ended runs, ``clean`` to end everything."""
+
+    compute: Compute = REQUIRED
+    action: str = choice(("status", "sync", "clean"), "status")
+
+
+@dataclass
 class SweepConfig:
     """What a sweep needs to know of the command's config before there are jobs."""
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ferlab.datasets.fingerprint.findings import Fingerprint
 from ferlab.datasets.listing import Listing
 from ferlab.manifest import Manifest, load_complete
 from ferlab.preparation.job import finished
-from ferlab.preparation.plan import WORK, Plan, lay_out, write_rows
+from ferlab.preparation.plan import WORK, Plan, Task, lay_out, write_rows
 from ferlab.preparation.request import Request
 from ferlab.preparation.sealing import manifest_of, refuse_unfit, rejections, write_rejections
 from ferlab.preparation.shards import Outcome, load_outcomes
@@ -24,6 +24,8 @@ from ferlab.storage.objects import is_remote
 
 KEY_LENGTH = 12
 STEPS = ("listing", "planning", "spark start", "images", "sealing")
+Carry = Callable[[Plan, Sequence[Task], Resources, Path, Watch], None]
+"""How the tasks of a plan are carried out; ``run_on_spark`` does it on this machine or a cluster that it reaches."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def prepare(
     max_rejected: float,
     config: dict[str, Any],
     watch: Watch,
+    carry: Carry = run_on_spark,
 ) -> Prepared:
     """Prepare ``request`` below ``prepared_root``, or find it there. Safe to call from many processes at once.
 
@@ -95,7 +98,7 @@ def prepare(
         if found:
             return found
         try:
-            return _prepare(request, place, scratch, resources, max_rejected, config, watch)
+            return _prepare(request, place, scratch, resources, max_rejected, config, watch, carry)
         except Exception as error:
             if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
                 places.remove(place)
@@ -116,6 +119,7 @@ def _prepare(
     max_rejected: float,
     config: dict[str, Any],
     watch: Watch,
+    carry: Carry,
 ) -> Prepared:
     clock = _Clock()
     with clock.step("listing"):
@@ -125,7 +129,7 @@ def _prepare(
     tasks = plan.tasks(kept)
     if tasks:
         with clock.step("images"):
-            run_on_spark(plan, tasks, resources, scratch, watch)
+            carry(plan, tasks, resources, scratch, watch)
     clock.split("images", "spark start", watch.started_s)
     with clock.step("sealing"):
         outcomes = _outcomes(plan)

@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import ferlab
 from ferlab.datasets.audit.scan import unwatched
 from ferlab.errors import UserError
 from ferlab.preparation.job import carry_out
+from ferlab.preparation.packing import pack_code
 from ferlab.preparation.plan import WORK, Plan, Task
 from ferlab.storage.files import NO_SPACE_WORDS, no_space_error, remove_folder
 from ferlab.streams import quiet_stderr
@@ -147,7 +146,7 @@ def _spark_context(resources: Resources, scratch: Path) -> Iterator[Any]:
             # it would print a traceback when the JVM is ended by an interrupt
             context._accumulatorServer.handle_error = _unheard
             if resources.master is not None:
-                context.addPyFile(str(_packed_code(scratch)))
+                context.addPyFile(str(pack_code(scratch / "ferlab.zip")))
     except Exception as error:
         where = f"on {resources.master}" if resources.master else f"with the Java in {java_home()}"
         hint = "Is it there?" if resources.master else "Unset JAVA_HOME to use the one ferlab brings."
@@ -177,16 +176,6 @@ def _settings(resources: Resources, scratch: Path) -> dict[str, str]:
         "spark.driver.host": LOOPBACK,
         "spark.driver.extraJavaOptions": SMALL_JAVA,
     }
-
-
-def _packed_code(scratch: Path) -> Path:
-    """The code of ferlab as one file for the workers of a cluster, which need not have it."""
-    package = Path(ferlab.__file__).parent
-    file = scratch / "ferlab.zip"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for source in sorted(package.rglob("*.py")):
-            packed.write(source, Path("ferlab") / source.relative_to(package))
-    return file
 
 
 @contextlib.contextmanager

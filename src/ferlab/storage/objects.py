@@ -80,6 +80,33 @@ def put(file: Path, url: str) -> None:
         _blob(url).upload_from_filename(str(file), checksum="crc32c", **_patience())
 
 
+def put_new(file: Path, url: str) -> bool:
+    """Create the object with the bytes of ``file``; False when one of that name is there, which stays as it is."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    with _errors(url, of_bucket=True):
+        try:
+            _blob(url).upload_from_filename(str(file), checksum="crc32c", if_generation_match=0, **_patience())
+        except PreconditionFailed:
+            return False
+    return True
+
+
+def bucket_location(url: str) -> str:
+    """Where the bucket of ``url`` lies, as the service writes it: ``US``, ``EUROPE-WEST4``; UserError without it."""
+    bucket, _ = split_url(url)
+    with _errors(url, of_bucket=True):
+        return str(_client().get_bucket(bucket, **_patience()).location).upper()
+
+
+def create_bucket(bucket: str, location: str) -> None:
+    """Make a bucket unless there is one of that name."""
+    from google.api_core.exceptions import Conflict
+
+    with contextlib.suppress(Conflict), _errors(f"{SCHEME}{bucket}", of_bucket=True):
+        _client().create_bucket(bucket, location=location, **_patience())
+
+
 def fetch_all(pairs: Iterable[tuple[str, Path]]) -> None:
     """``fetch`` for many (URL, file), at the same time; the first error ends it."""
     in_parallel(fetch, pairs)

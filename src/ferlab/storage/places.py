@@ -82,6 +82,15 @@ def put(file: Path, place: str) -> None:
             file.unlink()
 
 
+def copy(file: Path, place: str) -> None:
+    """Copy a file of this machine to a place, which holds all of it or what it held before."""
+    if is_remote(place):
+        objects.put(file, place)
+        return
+    with files.atomic_path(Path(place)) as partial:
+        shutil.copyfile(file, partial)
+
+
 def fetch(place: str, file: Path) -> None:
     """Copy a file or object to a file of this machine, which is complete or absent."""
     if is_remote(place):

@@ -139,6 +139,12 @@ def runs_with_tag(key: str, value: str, ended_well: bool = True) -> list[RunReco
     return [_record(run, client) for run in found]
 
 
+def newest_run(stage: str) -> RunRecord | None:
+    """The run of a stage that began last, of all studies; None when there is none."""
+    found = search(f"tags.`ferlab.stage` = '{stage}'", limit=1)
+    return found[0] if found else None
+
+
 def search(
     where: str = "", study: str | None = None, limit: int | None = None, deleted: bool = False
 ) -> list[RunRecord]:

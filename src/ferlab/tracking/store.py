@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ferlab import interrupts
 from ferlab.errors import Pruned, UserError, first_line
@@ -17,10 +18,15 @@ from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
 SAMPLING_INTERVAL_S = 5
+PARENT = "mlflow.parentRunId"
+OPEN_STATES = ("RUNNING", "SCHEDULED")
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 OUTCOME, PRUNED = "ferlab.outcome", "pruned"
 """Tag of a run that was ended because others did better."""
 PASSWORDS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 """For a server that does not let one in."""
+DATABASE = "mlflow.db"
+"""The store's file below FERLAB_HOME, where no server is named."""
 RESUMED = "resumed"
 """Before the tags, and below the folder, of the code that went on with an interrupted run."""
 
@@ -65,11 +71,8 @@ class Store:
         experiment = None if run_id else self._experiment(study)
         # what began a run stays on it; code that goes on with it stands beside
         code = {f"{RESUMED}.{key}": value for key, value in self.code.tags().items()} if resume else self.code.tags()
-        parent_id, own = parent.id if parent else None, dict[str, str]()
-        if self.within and parent is None:
-            parent_id = self.within.parent
-            if stage in self.within.stages:
-                name, own = self.within.name, dict(self.within.tags)
+        name, own = self.named(name, {}, stage, parent)
+        parent_id = own.pop(PARENT, None)
         tags = {"ferlab.stage": stage, "mlflow.runName": name, **own, **identity(), **code}
         active = mlflow.start_run(
             run_id=run_id,
@@ -103,6 +106,24 @@ class Store:
         finally:
             with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():
                 mlflow.end_run(status)
+
+    def named(self, name: str, tags: Mapping[str, str], stage: str, parent: Run | None) -> tuple[str, dict[str, str]]:
+        """What a run of that stage is called here, and its tags with its parent's: a sweep has names of its own."""
+        if parent is not None:
+            return name, {**tags, PARENT: parent.id}
+        if self.within is None:
+            return name, dict(tags)
+        own = {**tags, PARENT: self.within.parent}
+        return (self.within.name, {**own, **self.within.tags}) if stage in self.within.stages else (name, own)
+
+    def reserve(self, stage: str, study: str, name: str, tags: Mapping[str, str]) -> str:
+        """The id of a run that another machine is going to begin; until then it is SCHEDULED."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient()
+        made = client.create_run(self._experiment(study), tags={"ferlab.stage": stage, **tags}, run_name=name)
+        client.update_run(made.info.run_id, status="SCHEDULED")
+        return str(made.info.run_id)
 
     def close_orphans(self) -> None:
         """End runs of this host that are RUNNING although their process is gone."""
@@ -160,7 +181,7 @@ def connect(
     from sqlalchemy.exc import SQLAlchemyError
 
     chosen = os.environ.get("MLFLOW_TRACKING_URI")
-    uri = chosen or f"sqlite:///{home / 'mlflow.db'}"
+    uri = chosen or f"sqlite:///{home / DATABASE}"
     with writing_errors(home):
         home.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
@@ -168,7 +189,7 @@ def connect(
     try:
         with exclusive(home / "mlflow.lock"):
             if not chosen:
-                _create_database(home / "mlflow.db")
+                _create_database(home / DATABASE)
             client = MlflowClient()
             client.search_experiments(max_results=1)
         _close_orphans(client)
@@ -179,6 +200,39 @@ def connect(
     server = uri.startswith(("http://", "https://", "databricks"))
     artifacts = None if server else (home / "artifacts").as_uri()
     return Store(uri, home, code or code_state(checkout), project_run, project_stage, _artifacts=artifacts)
+
+
+def is_open_server(uri: str, loopback: bool) -> bool:
+    """Whether another machine may write to the store: a server that asks for no password.
+
+    Passwords are not sent along: whoever may look at a job could read them. ``loopback``: it is this very machine.
+    """
+    address = urlsplit(uri)
+    if address.scheme not in ("http", "https") or os.environ.get("MLFLOW_TRACKING_PASSWORD") or address.password:
+        return False
+    return loopback or address.hostname not in LOOPBACK
+
+
+def close_run(run_id: str) -> None:
+    """End a run as KILLED whose process can no longer do it; one that has ended stays as it is."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    if client.get_run(run_id).info.status in OPEN_STATES:
+        client.set_terminated(run_id, "KILLED")
+
+
+def ended_runs(uri: str) -> list[str]:
+    """Ids of all runs of a store, oldest first, those that are still RUNNING closed as KILLED: nothing writes there."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiments = [item.experiment_id for item in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=1000, order_by=["attributes.start_time ASC"])
+    for run in runs:
+        if run.info.status in OPEN_STATES:
+            client.set_terminated(run.info.run_id, "KILLED")
+    return [run.info.run_id for run in runs]
 
 
 def _create_database(path: Path) -> None:

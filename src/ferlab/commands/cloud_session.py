@@ -1,0 +1,114 @@
+"""A command's connection to the cloud: checked before anything is created, and agreed to before anything costs."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ferlab.commands.confirmation import confirm
+from ferlab.commands.terminal import Terminal
+from ferlab.compute import cluster, training
+from ferlab.compute.clients import Clients
+from ferlab.compute.ledger import Ledger
+from ferlab.compute.preflight import check_access, check_regions, credentials_and_project
+from ferlab.compute.target import Target
+from ferlab.config.cloud_rules import REHEARSAL
+from ferlab.config.nodes import Compute
+from ferlab.errors import UserError
+from ferlab.storage.objects import create_bucket, split_url
+
+EMULATOR = "STORAGE_EMULATOR_HOST"
+BUCKET_AREA = "US"
+POLL_S = {REHEARSAL: 0.5}
+USUAL_POLL_S = 10.0
+NO_AGREEMENT = "Nothing was created."
+
+
+@dataclass
+class Session:
+    """Where the work goes, and who carries it there. ``trainings``: how many this command will send."""
+
+    compute: Compute
+    target: Target
+    clients: Clients
+    ledger: Ledger
+    terminal: Terminal
+    trainings: int
+    _agreed: bool = field(default=False, repr=False)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between looks at what is under way."""
+        return POLL_S.get(self.target.name, USUAL_POLL_S)
+
+    def agree(self) -> None:
+        """Ask the person once, with the upper bound of what this command may use.
+
+        Raises:
+            UserError: no, or nobody is there to ask.
+
+        """
+        if self._agreed or self.target.is_rehearsal:
+            return
+        if not confirm(self.question()):
+            raise UserError(NO_AGREEMENT)
+        self._agreed = True
+
+    def question(self) -> str:
+        """What is going to be used, and for how long at most."""
+        cloud, spark, trainer = self.compute.cloud, self.compute.cluster, self.compute.trainer
+        machines = cluster.machines_of(spark)
+        parts = [f"a cluster for at most {spark.max_hours:g} h ({machines}) unless the data is prepared"]
+        if self.trainings:
+            machines, hours = training.machines_of(trainer), trainer.max_hours
+            parts.append(f"{self.trainings} x training for at most {hours:g} h each ({machines})")
+        where = f"project {self.target.project}, {', '.join(cloud.regions)}"
+        return f"In {where} this uses {'; '.join(parts)}. Begin?"
+
+
+def stand_in(compute: Compute, home: Path) -> Any:
+    """Start the services of a rehearsal, or find them under way; the storage client of this process uses them."""
+    from ferlab.compute.rehearsal.faults import Faults
+    from ferlab.compute.rehearsal.service import start
+
+    faults = compute.faults
+    endpoints = start(
+        home / REHEARSAL,
+        Faults(
+            tuple(faults.preempt_after_s),
+            faults.lost_workers,
+            tuple(faults.no_capacity),
+            tuple(faults.no_quota),
+            faults.unavailable,
+            faults.latency_ms,
+        ),
+    )
+    os.environ[EMULATOR] = str(endpoints.storage)
+    return endpoints
+
+
+def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int) -> Session:
+    """Connect, and say whatever can be known to fail.
+
+    Raises:
+        UserError: credentials, project, bucket or regions are wrong, or a service is not switched on.
+
+    """
+    if compute.name == REHEARSAL:
+        endpoints, credentials, project = stand_in(compute, home), None, str(compute.cloud.project)
+        target = Target.of(compute, project, home, endpoints)
+        for place in (target.raw, target.processed, target.runs):
+            create_bucket(split_url(place)[0], BUCKET_AREA)
+    else:
+        credentials, project = credentials_and_project(compute.cloud.project)
+        target = Target.of(compute, project, home)
+    clients = Clients(target, credentials)
+    check_regions(target, compute.cloud)
+    check_access(clients, compute.cloud)
+    return Session(compute, target, clients, Ledger(home), terminal, trainings)
+
+
+def clock(seconds: float) -> str:
+    """A moment as people of all time zones read it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -1,0 +1,167 @@
+"""``ferlab train`` on machines of the cloud: sent with all that they need, watched, brought home."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ferlab.commands.cloud_session import Session
+from ferlab.commands.homecoming import bring_home
+from ferlab.commands.launch import Context
+from ferlab.commands.training_record import Trained, trained_of
+from ferlab.compute.container import ORDER
+from ferlab.compute.shipping import ship_code, ship_weights
+from ferlab.compute.target import label_text, new_job
+from ferlab.compute.training import Sent, Trainings, new_entry
+from ferlab.errors import UserError
+from ferlab.storage import places
+from ferlab.storage.objects import is_remote
+from ferlab.storage.places import joined
+from ferlab.tracking.run import Run
+from ferlab.tracking.store import is_open_server
+
+PROGRESS = "progress.json"
+"""In the folder of a training: what its last epoch came to."""
+NO_PATHS = ("imagenet", "none")
+NO_TEACHER = (
+    "teacher: a training in the cloud cannot ask a network of this machine's store. Distil with compute=local, on the "
+    "same prepared data."
+)
+
+
+@dataclass
+class Order:
+    """A training to be sent: its name, its composed config as plain data, and the tags of its run."""
+
+    name: str
+    raw: dict[str, Any]
+    study: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def train_in_cloud(
+    orders: Sequence[Order], place: str, prepare_run: str | None, parent: Run | None, context: Context
+) -> list[Trained]:
+    """Train all of them, some at a time, on the prepared data at ``place``; their runs are in this store afterwards.
+
+    When this is interrupted, everything that is under way is cancelled.
+
+    Raises:
+        UserError: one of them cannot be trained; the others are ended and brought home all the same.
+
+    """
+    session = _session(context)
+    for order in orders:
+        if order.raw.get("teacher"):
+            raise UserError(NO_TEACHER)
+    session.agree()
+    compute, say = session.compute, session.terminal.say
+    trainings = Trainings(session.clients, compute.cloud, compute.trainer, session.ledger, say)
+    code = ship_code(session.target)
+    waiting, under_way, trained = list(enumerate(orders)), dict[int, Sent](), dict[int, Trained]()
+    watched = {position: _Epochs(order.name, session) for position, order in enumerate(orders)}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < compute.trainer.at_once:
+                position, order = waiting.pop(0)
+                entry = _write_order(order, place, prepare_run, parent, code, session, context)
+                under_way[position] = Sent(entry)
+                under_way[position] = trainings.send(entry, order.name)
+            for position, sent in list(under_way.items()):
+                sent = under_way[position] = trainings.look(sent, orders[position].name)
+                watched[position].look(sent)
+                if sent.state:
+                    trained[position] = _ended(sent, orders[position].name, session, context)
+                    del under_way[position]
+            if under_way:
+                time.sleep(session.poll_s)
+    finally:
+        trainings.cancel(list(under_way.values()))
+        for sent in under_way.values():
+            _leave(sent, session, context)
+    return [trained[position] for position in range(len(orders))]
+
+
+def _session(context: Context) -> Session:
+    if context.cloud is None:
+        message = "no session with the cloud was begun"
+        raise RuntimeError(message)
+    return context.cloud
+
+
+def _write_order(
+    order: Order, place: str, prepare_run: str | None, parent: Run | None, code: str, session: Session, context: Context
+) -> Any:
+    """The entry of a training whose folder in the bucket says all that there is to do."""
+    store = context.store
+    server = store.uri if is_open_server(store.uri, session.target.is_rehearsal) else None
+    name, tags = store.named(order.name, order.tags, "train", parent)
+    run_id = store.reserve("train", order.study, name, tags) if server else None
+    about = {"name": name, "study": order.study, "run_id": run_id, "server": server, "store": store.uri}
+    job = new_job(label_text(order.name))
+    entry = new_entry(session.clients, session.compute.cloud, session.compute.trainer, job, about)
+    entry = session.ledger.write(replace(entry, compute=asdict(session.compute)))
+    content = {
+        "name": name,
+        "tags": tags,
+        "study": order.study,
+        "config": _reachable(order.raw, session),
+        "prepared": place,
+        "prepare_run": prepare_run,
+        "code": code,
+        "commit": store.code.commit,
+        "diff": store.code.diff,
+        "server": server,
+        "run_id": run_id,
+    }
+    places.write_bytes(joined(entry.folder, ORDER), json.dumps(content, indent=1).encode())
+    return entry
+
+
+def _reachable(raw: dict[str, Any], session: Session) -> dict[str, Any]:
+    """The config with weights of this machine brought into the bucket."""
+    weights = raw["backbone"]["weights"]
+    if weights in NO_PATHS or is_remote(weights):
+        return raw
+    if not Path(weights).exists():
+        message = f"backbone.weights={weights}: no such file or folder."
+        raise UserError(message)
+    return {**raw, "backbone": {**raw["backbone"], "weights": ship_weights(session.target, Path(weights))}}
+
+
+def _ended(sent: Sent, name: str, session: Session, context: Context) -> Trained:
+    """What a training came to, its run brought home; UserError when it did not end well."""
+    run_id = bring_home(sent.entry, session.ledger, context)
+    if not sent.is_done:
+        where = f"run {run_id}" if run_id else f"its folder {sent.entry.folder}"
+        message = f"{name}: the training did not end well ({sent.reason or sent.state}); see {where}."
+        raise UserError(message)
+    if run_id is None:
+        message = f"{name}: {sent.entry.folder} holds no run although the training ended well; please report this."
+        raise RuntimeError(message)
+    return trained_of(run_id)
+
+
+def _leave(sent: Sent, session: Session, context: Context) -> None:
+    """Close what was interrupted: what there is of its run comes home as it is."""
+    bring_home(sent.entry, session.ledger, context)
+
+
+class _Epochs:
+    """Says once what each epoch of a training came to."""
+
+    def __init__(self, name: str, session: Session) -> None:
+        self.name, self.session, self.said = name, session, 0
+
+    def look(self, sent: Sent) -> None:
+        """Read what the training wrote of its last epoch."""
+        try:
+            row: Mapping[str, Any] = json.loads(places.read_bytes(joined(sent.entry.folder, PROGRESS)))
+        except (FileNotFoundError, ValueError):
+            return
+        if row["epoch"] > self.said:
+            self.said = row["epoch"]
+            best = 100 * row["best_accuracy"]
+            self.session.terminal.say(f"  {self.name}  epoch {self.said:>2}  best val {best:.1f}")

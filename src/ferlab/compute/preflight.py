@@ -1,0 +1,64 @@
+"""What can be known to fail is said before anything is created: credentials, project, bucket, regions."""
+
+from typing import Any
+
+from ferlab.compute.clients import Clients
+from ferlab.compute.failures import LOGIN
+from ferlab.compute.target import OWNER, Target
+from ferlab.config.cloud_nodes import Cloud
+from ferlab.errors import UserError, first_line
+from ferlab.storage.objects import bucket_location, split_url
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+AREAS = {"US": ("us-", "northamerica-"), "EU": ("europe-",), "ASIA": ("asia-",)}
+"""Regions that a bucket of a whole area serves without paying for the way."""
+
+
+def credentials_and_project(wanted: str | None) -> tuple[Any, str]:
+    """Application Default Credentials, and the project: the one named, else theirs.
+
+    Raises:
+        UserError: there are no credentials, or no project is named anywhere.
+
+    """
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        credentials, own = google.auth.default(scopes=SCOPES)
+    except GoogleAuthError as error:
+        message = f"compute: no credentials for Google Cloud ({first_line(error, 80)}). {LOGIN}"
+        raise UserError(message) from error
+    project = wanted or own
+    if not project:
+        message = "compute.cloud.project: the credentials name no project. Give the id of yours."
+        raise UserError(message)
+    return credentials, str(project)
+
+
+def check_regions(target: Target, cloud: Cloud) -> None:
+    """UserError when a bucket is not there, or lies elsewhere than the machines."""
+    for place in dict.fromkeys((target.raw, target.processed, target.runs)):
+        location = bucket_location(place)
+        for region in cloud.regions:
+            if not lies_in(region, location):
+                bucket = split_url(place)[0]
+                message = (
+                    f"compute.cloud.regions: {region} is not where gs://{bucket} lies ({location}): data would travel "
+                    f"between them, for money. Take regions of {location}, or a bucket there."
+                )
+                raise UserError(message)
+
+
+def lies_in(region: str, location: str) -> bool:
+    """Whether a bucket's location serves a region; of pairs of regions (``NAM4``) nothing is known, so they do."""
+    if location in AREAS:
+        return region.startswith(AREAS[location])
+    return "-" not in location or region.upper() == location
+
+
+def check_access(clients: Clients, cloud: Cloud) -> None:
+    """UserError when the project, or one of the two services in it, cannot be used."""
+    owner, region = clients.target.owner, cloud.regions[0]
+    clients.clusters(region, f"labels.{OWNER} = {owner}")
+    clients.custom_jobs(region, f'labels.{OWNER}="{owner}"')

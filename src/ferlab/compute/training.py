@@ -1,0 +1,148 @@
+"""Trainings on Vertex AI: sent, watched, sent again when they were taken away, cancelled when nobody waits any more."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ferlab.compute.clients import Clients, labelled
+from ferlab.compute.failures import NoCapacityError, lacks_capacity, was_preempted
+from ferlab.compute.ledger import TRAINING, Entry, Ledger
+from ferlab.compute.target import JOB
+from ferlab.compute.vertex import custom_job_request
+from ferlab.config.cloud_nodes import Cloud, Trainer
+from ferlab.config.machines import gpus_of
+from ferlab.errors import UserError
+from ferlab.storage import places
+from ferlab.storage.places import joined
+
+SUCCEEDED = "JOB_STATE_SUCCEEDED"
+ENDED = (SUCCEEDED, "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
+REFUSAL = "error.txt"
+"""In the folder of a training that ended with an error of the user's: one line."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A training that was sent, and what became of it: ``state`` is empty while it is under way."""
+
+    entry: Entry
+    state: str = ""
+    reason: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it ended well."""
+        return self.state == SUCCEEDED
+
+
+class Trainings:
+    """Sends trainings to one target; ``look`` at them one by one."""
+
+    def __init__(self, clients: Clients, cloud: Cloud, trainer: Trainer, ledger: Ledger, say: Say) -> None:
+        self.clients, self.cloud, self.trainer, self.ledger, self.say = clients, cloud, trainer, ledger, say
+
+    def send(self, entry: Entry, name: str) -> Sent:
+        """Ask for the training whose folder is written; in the first region, from that of ``entry`` on, with machines.
+
+        Raises:
+            UserError: no region has machines, or the quota does not suffice.
+
+        """
+        regions = list(self.cloud.regions)
+        for region in regions[regions.index(entry.region) :]:
+            # a job's label finds it again, so every attempt has its own
+            job = f"{entry.job}-{entry.about['attempts'] + 1}"
+            entry = self.ledger.change(entry, region=region, resource="")
+            request = custom_job_request(self.clients.target, self.cloud, self.trainer, job, region, entry.folder, name)
+            try:
+                made = self.clients.create_custom_job(request)
+            except NoCapacityError as error:
+                self.say(f"{name}: no machines in {region}: {error}")
+                continue
+            attempts = entry.about["attempts"] + 1
+            self.say(f"{name}: training {made.name} ({entry.machines})" + (f", attempt {attempts}" * (attempts > 1)))
+            return Sent(self.ledger.change(entry, resource=made.name, about={**entry.about, "attempts": attempts}))
+        raise UserError(self._nowhere())
+
+    def look(self, sent: Sent, name: str) -> Sent:
+        """How it stands; one whose machine was taken away, or whose region lacks machines, is sent again.
+
+        Raises:
+            UserError: it must not be sent again, and cannot go on.
+
+        """
+        job = self.clients.custom_job(sent.entry.region, sent.entry.resource)
+        if job is None:
+            return Sent(sent.entry, "JOB_STATE_FAILED", "it is not there any more")
+        state, reason = job.state.name, job.error.message
+        if state not in ENDED:
+            return sent
+        if state == SUCCEEDED or self._refusal(sent.entry):
+            return Sent(sent.entry, state, self._refusal(sent.entry) or reason)
+        if lacks_capacity(reason):
+            return self._elsewhere(sent.entry, name, reason)
+        if state == "JOB_STATE_FAILED" and was_preempted(reason) and sent.entry.about["attempts"] < self.trainer.tries:
+            self.say(f"{name}: was taken away ({reason}); it goes on after its last epoch")
+            return self.send(sent.entry, name)
+        return Sent(sent.entry, state, reason)
+
+    def cancel(self, every: Sequence[Sent]) -> None:
+        """Ask for the end of those under way, also of one that was asked for without an answer."""
+        for sent in every:
+            if not sent.state:
+                for name in end_training(self.clients, sent.entry):
+                    self.say(f"cancelled {name}")
+
+    def _elsewhere(self, entry: Entry, name: str, reason: str) -> Sent:
+        self.say(f"{name}: no machines in {entry.region}: {reason}")
+        regions = list(self.cloud.regions)
+        following = regions[regions.index(entry.region) + 1 :]
+        if not following:
+            raise UserError(self._nowhere())
+        return self.send(self.ledger.change(entry, region=following[0]), name)
+
+    def _nowhere(self) -> str:
+        return (
+            f"compute.cloud.regions={','.join(self.cloud.regions)}: none has {machines_of(self.trainer)} now. Name "
+            "more regions, another machine, or compute.trainer.strategy=flex_start, which waits for one."
+        )
+
+    @staticmethod
+    def _refusal(entry: Entry) -> str:
+        try:
+            return places.read_bytes(joined(entry.folder, REFUSAL)).decode().strip()
+        except FileNotFoundError:
+            return ""
+
+
+def end_training(clients: Clients, entry: Entry) -> list[str]:
+    """Cancel what is under way for an entry; the names of what was cancelled."""
+    attempts = (f"{entry.job}-{number}" for number in range(1, entry.about["attempts"] + 2))
+    found = [job for label in attempts for job in clients.custom_jobs(entry.region, labelled(JOB, label))]
+    under_way = [job.name for job in found if job.state.name not in ENDED]
+    for name in under_way:
+        clients.cancel_custom_job(entry.region, name)
+    return under_way
+
+
+def new_entry(clients: Clients, cloud: Cloud, trainer: Trainer, job: str, about: Mapping[str, object]) -> Entry:
+    """The entry of a training that is about to be sent."""
+    target = clients.target
+    return Entry(
+        job, TRAINING, target.name, target.project, cloud.regions[0], joined(target.runs, job), machines_of(trainer),
+        about={"attempts": 0, **about},
+    )  # fmt: skip
+
+
+def machines_of(trainer: Trainer) -> str:
+    """What one training gets, in words."""
+    kind, count = gpus_of(trainer.machine)
+    gpus = f" ({count} x {kind})" if kind else ""
+    return f"{trainer.replicas} {trainer.machine}{gpus}, {trainer.strategy}"
+
+
+def hours(entry: Entry) -> float:
+    """Machine-hours since a piece of work began: an estimate, since machines start later and end earlier."""
+    return ((entry.ended_s or time.time()) - entry.began_s) / 3600

@@ -1,0 +1,90 @@
+"""Rules across the settings of ``compute``: what cannot work on Google Cloud is said before anything is created."""
+
+import re
+from collections.abc import Iterator
+
+from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
+from ferlab.config.machines import GPU_MACHINES, gpus_of, is_known
+from ferlab.config.nodes import Compute
+from ferlab.storage.objects import is_remote, split_url
+
+Problem = tuple[str, str]
+
+LOCAL, REHEARSAL = "local", "rehearsal"
+LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
+PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+OWN_LABELS = ("ferlab", "ferlab-job", "ferlab-stage")
+
+
+def cloud_problems(compute: Compute) -> Iterator[Problem]:
+    """Everything that is wrong with the settings of a cloud target; nothing for ``local``."""
+    if compute.name == LOCAL:
+        return
+    yield from _names(compute.cloud)
+    yield from _places(compute)
+    yield from _cluster(compute.cluster)
+    yield from _machine(compute.trainer)
+    if compute.name != REHEARSAL and not compute.trainer.image and not compute.dry_run:
+        yield (
+            "compute.trainer.image",
+            "must name the container to train in (REGION-docker.pkg.dev/PROJECT/REPOSITORY/ferlab:TAG); docs/cloud.md "
+            "says how it is made",
+        )
+    if compute.spark_master is not None:
+        yield "compute.spark_master", "prepares on a cluster of your own; choose compute=local for it"
+
+
+def _names(cloud: Cloud) -> Iterator[Problem]:
+    if cloud.project is not None and not PROJECT.fullmatch(cloud.project):
+        yield "compute.cloud.project", f"{cloud.project!r} is no project id (6 to 30 of a-z, 0-9 and -)"
+    if not cloud.regions:
+        yield "compute.cloud.regions", "must name one region at least, as [us-central1]"
+    for region in cloud.regions:
+        if not REGION.fullmatch(region):
+            yield "compute.cloud.regions", f"{region!r} is no region like us-central1"
+    if cloud.network and cloud.subnetwork:
+        yield "compute.cloud.subnetwork", "give network or subnetwork, not both: a subnetwork belongs to a network"
+    for label in cloud.labels:
+        if not LABEL.fullmatch(label):
+            yield "compute.cloud.labels", f"{label!r} is no label like team=vision (lower case, digits, - and _)"
+        elif label.partition("=")[0] in OWN_LABELS:
+            yield "compute.cloud.labels", f"{label!r}: ferlab sets {label.partition('=')[0]} itself"
+
+
+def _places(compute: Compute) -> Iterator[Problem]:
+    cloud = compute.cloud
+    if not cloud.bucket:
+        yield "compute.cloud.bucket", "must name a bucket for raw images, prepared data and results"
+        return
+    if not BUCKET.fullmatch(cloud.bucket):
+        yield "compute.cloud.bucket", f"{cloud.bucket!r} is no bucket name (without gs://)"
+        return
+    for key, place in (("compute.prepared", compute.prepared), ("compute.cloud.raw", cloud.raw)):
+        if place is not None and (not is_remote(place) or not split_url(place)[0]):
+            yield key, f"{place!r} must be a gs://BUCKET/FOLDER: workers do not see this machine"
+            return
+    raw, processed = cloud.raw or f"gs://{cloud.bucket}/raw", compute.prepared or f"gs://{cloud.bucket}/processed"
+    if f"{processed}/".startswith(f"{raw}/") or f"{raw}/".startswith(f"{processed}/"):
+        yield "compute.prepared", f"{processed} and the raw images in {raw} overlap: raw images are never written to"
+
+
+def _cluster(cluster: Cluster) -> Iterator[Problem]:
+    if cluster.serverless and not cluster.serverless_image:
+        yield "compute.cluster.serverless_image", "must name a container with the executors' packages (docs/cloud.md)"
+    if cluster.idle_minutes > 60 * cluster.max_hours:
+        yield "compute.cluster.idle_minutes", f"longer than compute.cluster.max_hours={cluster.max_hours:g}"
+
+
+def _machine(trainer: Trainer) -> Iterator[Problem]:
+    if not is_known(trainer.machine):
+        yield "compute.trainer.machine", f"{trainer.machine!r} is not known; with A100s: {', '.join(GPU_MACHINES)}"
+        return
+    kind, count = gpus_of(trainer.machine)
+    if trainer.accelerator not in (None, kind):
+        yield "compute.trainer.accelerator", f"{trainer.machine} has {kind or 'no GPU'}, not {trainer.accelerator}"
+    if trainer.accelerators not in (None, count):
+        fitting = ", ".join(name for name, (_, gpus) in GPU_MACHINES.items() if gpus == trainer.accelerators)
+        hint = f"; that many have {fitting}" if fitting else ""
+        yield "compute.trainer.accelerators", f"{trainer.machine} has {count}, not {trainer.accelerators}{hint}"

@@ -1,0 +1,82 @@
+"""A folder of this machine brought into a bucket: in parallel, going on where it stopped, overwriting nothing."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferlab.errors import UserError
+from ferlab.parallel import in_order
+from ferlab.storage.files import sha256_of_text, write_text
+from ferlab.storage.objects import TRANSFERS, crc32c_of, objects, put_new, stated
+from ferlab.storage.places import joined
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """How many files were sent, how many were there already, and the bytes of both."""
+
+    sent: int
+    there: int
+    total_bytes: int
+
+
+def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None = None) -> Uploaded:
+    """Bring a file, or all files below a folder, to ``url``; hidden ones are left out.
+
+    What is there with the same checksum is left there, so the same call goes on where it was interrupted.
+    ``on_progress`` is told (files done, files in all). ``records``: a folder that remembers what was brought whole;
+    while names, sizes and times stay as they were, nothing is looked at again.
+
+    Raises:
+        UserError: there is no file, an object of that name has other content, or the bucket refuses.
+
+    """
+    files = {"": root} if root.is_file() else {name: root / name for name in _names(root)}
+    if not files:
+        message = f"{root}: nothing to upload: no such file or folder, or an empty one."
+        raise UserError(message)
+    sizes = {name: file.stat() for name, file in files.items()}
+    total_bytes = sum(state.st_size for state in sizes.values())
+    state = json.dumps([url, *((name, one.st_size, one.st_mtime_ns) for name, one in sizes.items())])
+    record = records / sha256_of_text(state)[:32] if records else None
+    if record and record.exists():
+        return Uploaded(0, len(files), total_bytes)
+    there = _there(root, url)
+    sent = 0
+    moves = ((name, file, joined(url, name) if name else url, there.get(name)) for name, file in files.items())
+    for done, was_sent in enumerate(in_order(_bring, moves, TRANSFERS, 4 * TRANSFERS), start=1):
+        sent += was_sent
+        on_progress(done, len(files))
+    if record:
+        write_text(record, f"{root}\n{url}\n")
+    return Uploaded(sent, len(files) - sent, total_bytes)
+
+
+def _names(root: Path) -> Iterator[str]:
+    for file in sorted(root.rglob("*")):
+        name = file.relative_to(root)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            yield name.as_posix()
+
+
+def _there(root: Path, url: str) -> dict[str, tuple[int, str]]:
+    """Size and checksum of what is in the bucket, by name."""
+    if root.is_file():
+        found = stated(url)
+        return {"": found} if found else {}
+    rows = (row for batch in objects(url) for row in batch.to_pylist())
+    return {row["name"]: (row["size"], row["checksum"]) for row in rows}
+
+
+def _bring(name: str, file: Path, url: str, known: tuple[int, str] | None) -> bool:
+    """Whether it had to be sent."""
+    if known is None and put_new(file, url):
+        return True
+    state = known or stated(url)
+    if state != (file.stat().st_size, crc32c_of(file)):
+        message = f"{url}: holds something else than {file}. Objects are never overwritten: remove it, or rename yours."
+        raise UserError(message)
+    return False

@@ -1,0 +1,72 @@
+"""A folder in a bucket: whole, once, nothing overwritten."""
+
+import os
+
+import pytest
+
+from ferlab.errors import UserError
+from ferlab.storage import places
+from ferlab.storage.objects import put_new, read_bytes, write_bytes
+from ferlab.storage.upload import upload
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "faces"
+    for number in range(30):
+        file = root / f"train/{number % 3}/{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([number]) * (number + 1))
+    (root / ".DS_Store").write_bytes(b"x")
+    return root
+
+
+def test_a_folder_arrives_whole_and_the_second_time_nothing_is_sent(bucket, folder):
+    seen = []
+    done = upload(folder, f"{bucket}/raw", lambda *progress: seen.append(progress))
+    assert (done.sent, done.there, done.total_bytes) == (30, 0, sum(range(1, 31)))
+    assert seen[-1] == (30, 30)
+    assert places.sizes_below(f"{bucket}/raw") == {f"train/{n % 3}/{n}.jpg": n + 1 for n in range(30)}
+    assert upload(folder, f"{bucket}/raw", lambda *_: None).sent == 0
+
+
+def test_an_interrupted_upload_goes_on(bucket, folder):
+    def stop(done: int, total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upload(folder, f"{bucket}/raw", stop)
+    begun = len(places.names_below(f"{bucket}/raw"))
+    done = upload(folder, f"{bucket}/raw", lambda *_: None)
+    assert done.there == begun
+    assert done.sent + done.there == 30
+
+
+def test_other_content_of_the_same_name_is_neither_overwritten_nor_passed_over(bucket, folder):
+    upload(folder, f"{bucket}/raw", lambda *_: None)
+    write_bytes(f"{bucket}/raw/train/1/4.jpg", b"other")  # as long as it was
+    with pytest.raises(UserError, match=r"train/1/4\.jpg: holds something else"):
+        upload(folder, f"{bucket}/raw", lambda *_: None)
+    assert read_bytes(f"{bucket}/raw/train/1/4.jpg") == b"other"
+
+
+def test_an_object_that_appears_meanwhile_is_not_overwritten(bucket, folder):
+    write_bytes(f"{bucket}/x", b"first")
+    assert not put_new(folder / "train/0/0.jpg", f"{bucket}/x")
+    assert read_bytes(f"{bucket}/x") == b"first"
+
+
+def test_a_record_spares_looking_at_the_bucket_until_a_file_changes(bucket, folder, tmp_path):
+    upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records")
+    places.remove(f"{bucket}/raw")
+    assert upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records").there == 30
+    os.utime(folder / "train/0/0.jpg", (1, 1))
+    assert upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records").sent == 30
+
+
+def test_a_single_file_and_nothing_at_all(bucket, folder, tmp_path):
+    assert upload(folder / "train/0/3.jpg", f"{bucket}/one.jpg", lambda *_: None).sent == 1
+    assert read_bytes(f"{bucket}/one.jpg") == bytes([3]) * 4
+    with pytest.raises(UserError, match="nothing to upload"):
+        upload(tmp_path / "absent", f"{bucket}/raw", lambda *_: None)
