@@ -81,9 +81,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: install ## resolve requirements.lock anew
+lock: install ## resolve requirements.lock anew, and executors.lock with the same versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --group executors -c requirements.lock -o executors.lock
 
 clean: ## remove .venv and caches (never .ferlab)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,112 @@
+"""Start, find and stop the stand-ins of a folder."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ferlab.compute.endpoints import Endpoints
+from ferlab.compute.rehearsal.children import Child
+from ferlab.compute.rehearsal.environment import python_path
+from ferlab.compute.rehearsal.faults import Faults, hand_over
+from ferlab.errors import UserError
+from ferlab.storage.files import exclusive
+from ferlab.tracking.processes import is_alive
+
+ANNOUNCED, LOG = "endpoints.json", "server.log"
+START_S, STOP_S = 60.0, 10.0
+
+
+def start(folder: Path, faults: Faults) -> Endpoints:
+    """The addresses of the stand-ins that keep their state below ``folder``; started unless they run.
+
+    They run in a process of their own, which outlives this one. Faults that they have already go on where they are.
+
+    Raises:
+        UserError: the emulator is not installed, or they do not start.
+
+    """
+    if find_spec("gcp_storage_emulator") is None:
+        message = (
+            'compute=rehearsal: gcp-storage-emulator is not installed. `pip install "ferlab[rehearsal]"` brings it.'
+        )
+        raise UserError(message)
+    folder = folder.resolve()
+    with exclusive(folder / "start.lock"):
+        hand_over(folder, faults)
+        running = _running(folder)
+        return Endpoints(**(running or _started(folder))["endpoints"])
+
+
+def stop(folder: Path) -> None:
+    """End the stand-ins of a folder and the processes of its jobs; what is written stays. Absent is fine."""
+    folder = folder.resolve()
+    if not folder.is_dir():
+        return
+    with exclusive(folder / "start.lock"):
+        running = _running(folder)
+        if running:
+            _end(running, folder)
+        for kind in ("jobs", "clusters"):
+            for command in (folder / kind).rglob("command.json"):
+                Child(command.parent).signal(signal.SIGKILL)
+
+
+def clear(folder: Path) -> None:
+    """Stop the stand-ins of a folder and remove all that they know, buckets included."""
+    stop(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def logs(folder: Path, job: str) -> Path:
+    """The file with the output of a job: of a driver, or of a training's primary replica.
+
+    ``job`` is its id or its resource name; the file need not be there yet.
+    """
+    place = folder / "jobs" / job.rpartition("/")[2]
+    driver = place / "driveroutput"
+    return driver if driver.exists() else place / "workerpool0-0.log"
+
+
+def _running(folder: Path) -> dict[str, Any] | None:
+    file = folder / ANNOUNCED
+    if not file.exists():
+        return None
+    told: dict[str, Any] = json.loads(file.read_text())
+    return told if is_alive(str(told["pid"]), told["began"]) else None
+
+
+def _started(folder: Path) -> dict[str, Any]:
+    log = folder / LOG
+    command = [sys.executable, "-m", "ferlab.compute.rehearsal.server", str(folder)]
+    path = os.pathsep.join(str(Path(place).resolve()) for place in python_path().split(os.pathsep))
+    # what is asked for here must reach Google's libraries there only as the server sets it
+    environment = {name: value for name, value in os.environ.items() if name != "STORAGE_EMULATOR_HOST"}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, env=environment | {"PYTHONPATH": path}, cwd=folder, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        running = _running(folder)
+        if running and running["pid"] == process.pid:
+            return running
+        time.sleep(0.05)
+    message = f"compute=rehearsal: its services do not start. {log} says why."
+    raise UserError(message)
+
+
+def _end(running: dict[str, Any], folder: Path) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(running["pid"], signal.SIGTERM)
+    until = time.monotonic() + STOP_S
+    while _running(folder) and time.monotonic() < until:
+        time.sleep(0.05)
