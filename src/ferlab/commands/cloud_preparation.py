@@ -10,6 +10,7 @@ from ferlab.commands.cloud_session import Session
 from ferlab.compute.cluster import Work, carry_out
 from ferlab.compute.shipping import ship_job
 from ferlab.compute.target import label_text, new_job
+from ferlab.compute.wheelhouse import LOCK_NAME, make_wheelhouse
 from ferlab.config.files import config_root
 from ferlab.config.nodes import Dataset
 from ferlab.errors import UserError
@@ -22,7 +23,6 @@ from ferlab.storage.upload import upload
 
 PYTHONS = {"2.3": "3.11", "3.0": "3.12"}
 """Python of the cluster by image version."""
-EXECUTORS_LOCK = "executors.lock"
 DRAWN = (
     "dataset=synthetic: its faces are drawn on this machine, where a cluster does not see them. Write them with "
     "`ferlab synth layout=affectnet-folders out=DIR count=N` and give dataset=affectnet8 dataset.root=DIR."
@@ -69,13 +69,11 @@ class OnCluster:
 
     def __call__(self, plan: Plan, tasks: Sequence[Task], resources: Resources, scratch: Path, watch: Watch) -> None:
         """Carry out ``tasks``; the cluster finds out by itself which they are."""
-        from ferlab.compute.wheelhouse import make_wheelhouse
-
         session = self.session
         _check_rows(plan, tasks[0])
         session.agree()
         version = session.compute.cluster.image_version
-        wheels = make_wheelhouse(config_root() / EXECUTORS_LOCK, session.ledger.home / "wheelhouse", PYTHONS[version])
+        wheels = make_wheelhouse(config_root() / LOCK_NAME, session.ledger.home / "wheelhouse", PYTHONS[version])
         shipped = ship_job(session.target, wheels)
         images = sum(task.rows for task in tasks)
         begun = len(plan.names) - sum(len(task.names) for task in tasks)

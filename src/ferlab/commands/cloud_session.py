@@ -98,8 +98,8 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int) -> S
     if compute.name == REHEARSAL:
         endpoints, credentials, project = stand_in(compute, home), None, str(compute.cloud.project)
         target = Target.of(compute, project, home, endpoints)
-        for place in (target.raw, target.processed, target.runs):
-            create_bucket(split_url(place)[0], BUCKET_AREA)
+        for bucket in {split_url(place)[0] for place in (target.raw, target.processed, target.runs)}:
+            create_bucket(bucket, BUCKET_AREA)
     else:
         credentials, project = credentials_and_project(compute.cloud.project)
         target = Target.of(compute, project, home)

@@ -18,7 +18,7 @@ from ferlab.storage.places import joined
 
 ORDER = "order.json"
 """In the folder of a training: what is to be done."""
-MODULE = "ferlab.commands.remote"
+MODULE = "ferlab.remote"
 
 
 def main(folder: str) -> NoReturn:

@@ -4,19 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ferlab.compute.target import Target
+from ferlab.compute.wheelhouse import METADATA_KEY, NODE_PYTHON, SETUP
 from ferlab.config.cloud_nodes import Cloud, Cluster
 
 Request = dict[str, Any]
 
 SETUP_TIMEOUT_S = 900
 FULL_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-PYTHON = "/opt/ferlab/bin/python"
-"""The environment that the initialization action makes on every node, beside the image's own Python."""
-SETUP_PLACE = "ferlab-setup"
-"""Name of the cluster's metadata that tells the initialization action where packages and lock lie."""
 TASK_TRIES = 8
 """Workers that may be taken away lose tasks; Spark tries each so often."""
-SPARK4_IMAGES = ("3.0",)
 SERVERLESS_VERSIONS = {"2.3": "2.3", "3.0": "3.0"}
 
 
@@ -31,7 +27,7 @@ class Shipped:
 
 def cluster_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shipped, job: str, region: str) -> Request:
     """``clusters.create``: a cluster that deletes itself whatever becomes of this machine."""
-    gce: Request = {"serviceAccountScopes": [FULL_SCOPE], "metadata": {SETUP_PLACE: shipped.setup}}
+    gce: Request = {"serviceAccountScopes": [FULL_SCOPE], "metadata": {METADATA_KEY: shipped.setup}}
     _add(gce, "serviceAccount", cloud.service_account)
     _add(gce, "networkUri", cloud.network)
     _add(gce, "subnetworkUri", cloud.subnetwork)
@@ -41,7 +37,7 @@ def cluster_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shi
         "workerConfig": _nodes(cluster.workers, cluster.worker_machine, cluster.disk_gb),
         "softwareConfig": {"imageVersion": cluster.image_version, "properties": cluster_properties()},
         "initializationActions": [
-            {"executableFile": f"{shipped.setup}/setup.sh", "executionTimeout": f"{SETUP_TIMEOUT_S}s"}
+            {"executableFile": f"{shipped.setup}/{SETUP.name}", "executionTimeout": f"{SETUP_TIMEOUT_S}s"}
         ],
         "lifecycleConfig": {
             "idleDeleteTtl": f"{round(60 * cluster.idle_minutes)}s",
@@ -123,7 +119,7 @@ def batch_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shipp
 
 def cluster_properties() -> dict[str, str]:
     """Settings of the whole cluster."""
-    return {"spark:spark.pyspark.python": PYTHON, "spark:spark.pyspark.driver.python": PYTHON}
+    return {"spark:spark.pyspark.python": NODE_PYTHON, "spark:spark.pyspark.driver.python": NODE_PYTHON}
 
 
 def job_properties() -> dict[str, str]:

@@ -103,7 +103,7 @@ def create_bucket(bucket: str, location: str) -> None:
     """Make a bucket unless there is one of that name."""
     from google.api_core.exceptions import Conflict
 
-    with contextlib.suppress(Conflict), _errors(f"{SCHEME}{bucket}", of_bucket=True):
+    with _errors(f"{SCHEME}{bucket}", of_bucket=True), contextlib.suppress(Conflict):
         _client().create_bucket(bucket, location=location, **_patience())
 
 

@@ -1,4 +1,4 @@
-"""In the container of a training: ``python -m ferlab.commands.remote gs://BUCKET/runs/JOB``, after ``container``.
+"""In the container of a training: ``python -m ferlab.remote gs://BUCKET/runs/JOB``, after ``container``.
 
 It goes on after the last epoch of whoever was here before, and leaves a snapshot of everything behind after each.
 """
