@@ -22,7 +22,6 @@ from ferlab.sealed import Opening
 from .conftest import Done, Workplace
 
 EXPERIMENTS = sorted((config_root() / "experiments").glob("*.yaml"))
-"""Cards of pipelines are tested through all stages, those of a single training by ``test_a_card_of_one_training``."""
 SWEPT = [file for file in EXPERIMENTS if "Command: ferlab train -m" in file.read_text(encoding="utf-8")]
 DEFAULT = "quickstart"
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "phase", "learning_rate", "images_per_s")
@@ -146,24 +145,6 @@ def test_test_openings_are_counted_on_the_model(done: tuple[Workplace, Done]) ->
     place, ended = done
     for run_id in (ended.result["ensemble_run_id"], *(member["run_id"] for member in ended.result["members"])):
         assert place.run(run_id).data.tags["ferlab.test_openings"] == "1"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "file",
-    [pytest.param(file, id=file.stem) for file in EXPERIMENTS if command_of(file)[0] == "train" and file not in SWEPT],
-)
-def test_a_card_of_one_training(file: Path, tmp_path: Path, store_template: Path) -> None:
-    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
-    place = Workplace(tmp_path)
-    ended = place.ferlab(*command_of(file), "debug=fast")
-    assert ended.code == 0, ended.err
-    (run,) = by_stage(place)["train"]
-    assert (run.info.run_id, run.info.status) == (ended.result["run_id"], "FINISHED")
-    assert run.data.params["study"] == file.stem
-    phases = [phase["name"] for phase in yaml.safe_load(file.read_text())["recipe"]["phases"]]
-    history = json.loads((place.artifacts(run.info.run_id) / "history.json").read_text())
-    assert [row["phase"] for row in history] == phases
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ QUOTA = re.compile(r"[Qq]uota")
 PREEMPTED = re.compile(
     r"[Pp]reempt|replica .*(?:lost|restarted|low on|terminated)|SIGTERM|internal error", re.IGNORECASE
 )
+ADDRESS = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 SWITCHED_OFF = re.compile(r"has not been used in project|it is disabled|SERVICE_DISABLED")
 
 
@@ -39,7 +40,7 @@ def told(error: Exception, target: Target, region: str, what: str) -> Exception:
 
     cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
     said = str(cause.message) if isinstance(cause, api.GoogleAPICallError) else str(cause)
-    message = (said.splitlines() or [type(cause).__name__])[0][:300]
+    message = ADDRESS.sub("", (said.splitlines() or [type(cause).__name__])[0])[:300]
     where = f"{what} (project {target.project}, {region})"
     if lacks_capacity(message):
         return NoCapacityError(f"{where}: {message}")
