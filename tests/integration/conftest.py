@@ -107,6 +107,12 @@ class Workplace:
         """One run."""
         return next(run for run in self.runs() if run.info.run_id == run_id)
 
+    def curve(self, run_id: str, metric: str) -> list[Any]:
+        """Every value of a metric, in order."""
+        from mlflow.tracking import MlflowClient
+
+        return list(MlflowClient(f"sqlite:///{self.home / 'mlflow.db'}").get_metric_history(run_id, metric))
+
     def artifacts(self, run_id: str) -> Path:
         """The folder of a run's artifacts."""
         return Path(self.run(run_id).info.artifact_uri.removeprefix("file://"))

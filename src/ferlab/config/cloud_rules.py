@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
 from ferlab.config.machines import GPU_MACHINES, gpus_of, is_known
 from ferlab.config.nodes import Compute
-from ferlab.storage.objects import is_remote, split_url
+from ferlab.storage.objects import SCHEME, is_remote
 
 Problem = tuple[str, str]
 
@@ -62,7 +62,7 @@ def _places(compute: Compute) -> Iterator[Problem]:
         yield "compute.cloud.bucket", f"{cloud.bucket!r} is no bucket name (without gs://)"
         return
     for key, place in (("compute.prepared", compute.prepared), ("compute.cloud.raw", cloud.raw)):
-        if place is not None and (not is_remote(place) or not split_url(place)[0]):
+        if place is not None and (not is_remote(place) or not place.removeprefix(SCHEME).strip("/")):
             yield key, f"{place!r} must be a gs://BUCKET/FOLDER: workers do not see this machine"
             return
     raw, processed = cloud.raw or f"gs://{cloud.bucket}/raw", compute.prepared or f"gs://{cloud.bucket}/processed"

@@ -1,0 +1,224 @@
+"""``compute=rehearsal``: whole commands against the stand-ins, with and without faults; nothing is left behind."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ferlab.compute.rehearsal.service import stop
+from ferlab.compute.wheelhouse import LOCK_NAME, make_wheelhouse
+from ferlab.config.files import config_root
+from ferlab.datasets.synthetic.layouts import write_synthetic
+
+from .conftest import Workplace
+
+DATA = ("dataset.accept_alarms=true", "preparation.size_px=48")
+PIPELINE = (
+    "pipeline",
+    "experiments=affectnet_two_phase",
+    *DATA,
+    "compute=rehearsal",
+    "pipeline.weights=none",
+    "debug.max_epochs=2",
+    "deterministic=true",
+    "compute.trainer.machine=a2-highgpu-2g",
+    "compute.trainer.at_once=1",
+    "pipeline.members=[{backbone: seq1, recipe: affectnet_two_phase},{backbone: seq2, recipe: affectnet_two_phase}]",
+)
+"""Small networks in place of MobileNetV2: what is shown is the way, not the accuracy."""
+TRAIN = ("train", "dataset=affectnet7", *DATA, "backbone=seq1", "recipe=affectnet_two_phase", "backbone.weights=none")
+STATE = "rehearsal"
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("affectnet") / "faces"
+    write_synthetic("affectnet-2021", folder, 240, 5)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, store_template: Path, wheels: Path) -> Iterator[Workplace]:
+    """A FERLAB_HOME whose stand-ins end with the test."""
+    yield from _place(tmp_path / "home", store_template, wheels)
+
+
+@pytest.fixture(scope="module")
+def clean(
+    tmp_path_factory: pytest.TempPathFactory, store_template: Path, wheels: Path, faces: Path
+) -> Iterator[tuple[Workplace, Any]]:
+    """The pipeline in a rehearsal where nothing goes wrong."""
+    for place in _place(tmp_path_factory.mktemp("clean") / "home", store_template, wheels):
+        done = place.ferlab(*PIPELINE, f"dataset.root={faces}")
+        assert done.code == 0, done.err
+        yield place, done
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The executors' wheels, downloaded once for all homes."""
+    folder = tmp_path_factory.mktemp("wheels")
+    make_wheelhouse(config_root() / LOCK_NAME, folder)
+    return folder
+
+
+def _place(home: Path, store_template: Path, wheels: Path) -> Iterator[Workplace]:
+    home.mkdir()
+    shutil.copy(store_template / "mlflow.db", home / "mlflow.db")
+    (home / "wheelhouse").symlink_to(wheels)
+    yield Workplace(home)
+    stop(home / STATE)
+
+
+def shards(folder: Path) -> dict[str, str]:
+    """SHA-256 of every shard of the prepared dataset below a folder."""
+    (manifest,) = folder.rglob("manifest.json")
+    return {shard["name"]: shard["sha256"] for shard in json.loads(manifest.read_text())["shards"]}
+
+
+def nothing_is_left(place: Workplace) -> None:
+    """No resource in the services, no entry that is open, no run that is RUNNING."""
+    done = place.ferlab("cloud", "status", "compute=rehearsal")
+    assert done.code == 0, done.err
+    assert done.result == {"jobs": []}
+    assert place.ferlab("cloud", "clean", "compute=rehearsal").result == {"cleaned": []}
+    assert {run.info.status for run in place.runs()} <= {"FINISHED", "FAILED", "KILLED"}
+
+
+def scores(result: dict[str, Any]) -> dict[str, Any]:
+    return {"ensemble": result["metrics"], **{one["name"]: one["metrics"] for one in result["members"]}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_pipeline_prepares_the_shards_of_this_machine_and_its_runs_come_home(clean, faces, tmp_path, store_template):
+    place, done = clean
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    local = Workplace(tmp_path)
+    assert local.ferlab("prepare", "dataset=affectnet7", *DATA, f"dataset.root={faces}").code == 0
+    staged = place.home / "staged"
+    assert shards(staged) == shards(tmp_path / "prepared")
+    for one in done.result["members"]:
+        run = place.run(one["run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["devices"] == "2"
+        assert run.data.tags["mlflow.parentRunId"] == done.result["run_id"]
+        assert run.data.params["compute.trainer.machine"] == "a2-highgpu-2g"
+        assert run.inputs.dataset_inputs[0].dataset.digest
+        kept = {file.name for file in place.artifacts(one["run_id"]).rglob("*") if file.is_file()}
+        assert {"config.yaml", "history.json", "validation.parquet", "model_summary.txt", "last.npz"} <= kept
+        curve = place.curve(one["run_id"], "epoch/val_accuracy")
+        assert [point.step for point in curve] == [1, 2, 3, 4]
+        assert run.info.start_time <= curve[0].timestamp < curve[-1].timestamp <= run.info.end_time
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_whatever_goes_wrong_the_result_is_the_same(clean, faces, place):
+    faults = (
+        "compute.faults.preempt_after_s=[12,25]",
+        "compute.faults.lost_workers=1",
+        "compute.faults.no_capacity=[us-east1]",
+        "compute.faults.unavailable=30",
+        "compute.cloud.regions=[us-east1,us-central1]",
+    )
+    done = place.ferlab(*PIPELINE, *faults, f"dataset.root={faces}")
+    assert done.code == 0, done.err + done.out
+    assert "no machines in us-east1" in done.out
+    assert scores(done.result) == scores(clean[1].result)
+    assert shards(place.home / "staged") == shards(clean[0].home / "staged")
+    used = json.loads((place.home / STATE / "faults-used.json").read_text())
+    assert used["unavailable"] >= 30, used
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("said", ["uploaded", "cluster ferlab-", "Spark job", "training projects/"])
+def test_ctrl_c_leaves_nothing_billable(place, faces, said):
+    process = place.start(*TRAIN, "compute=rehearsal", f"dataset.root={faces}")
+    try:
+        assert any(said in line for line in process.stdout), process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=200)
+        assert process.returncode == 130
+    finally:
+        process.kill()
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_laptop_that_was_closed_gets_its_run_later_and_once(place, faces):
+    process = place.start(*TRAIN, "compute=rehearsal", "debug.max_epochs=1", f"dataset.root={faces}")
+    assert any("training projects/" in line for line in process.stdout), process.stderr.read()
+    process.kill()
+    process.communicate(timeout=60)
+    (job,) = place.ferlab("cloud", "status", "compute=rehearsal").result["jobs"]
+    assert job["kind"] == "training"
+    until = time.monotonic() + 300
+    while not (synced := place.ferlab("cloud", "sync", "compute=rehearsal").result["synced"]):
+        assert time.monotonic() < until
+        time.sleep(2)
+    (training,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
+    assert training.info.run_id == synced[0]["run_id"]
+    assert training.info.status == "FINISHED"
+    assert place.ferlab("cloud", "sync", "compute=rehearsal").result == {"synced": []}
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compute.cloud.regions=[europe-west4]"], "is not where gs://rehearsal lies (US)"),
+        (["compute.faults.no_quota=[dataproc]"], "the quota does not suffice"),
+        (["compute.trainer.machine=a2-highgpu-2g", "compute.trainer.accelerators=4"], "has 2, not 4"),
+        (["compute.prepared=gs://rehearsal/raw/x"], "overlap"),
+        (["backbone.weights=/nowhere/w.weights.h5", "compute.faults.no_quota=[vertex]"], "no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_creates_nothing(place, faces, settings, words):
+    done = place.ferlab(*TRAIN[:-1], "compute=rehearsal", *settings, f"dataset.root={faces}")
+    assert words in done.complaint
+    nothing_is_left(place)
+
+
+def test_a_server_that_does_not_answer_is_said_before_anything_is_created(place, faces, monkeypatch):
+    monkeypatch.setattr(Workplace, "environment", property(lambda self: _with_server(self.home)))
+    done = place.ferlab(*TRAIN, "compute=rehearsal", f"dataset.root={faces}")
+    assert "tracking store http://127.0.0.1:9" in done.complaint
+    assert not list((place.home / STATE).glob("clusters/*"))
+
+
+def _with_server(home: Path) -> dict[str, str]:
+    return os.environ | {"FERLAB_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+
+
+def test_without_credentials_nothing_is_asked_of_google(tmp_path, store_template, faces):
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    place = Workplace(tmp_path)
+    done = place.ferlab(
+        *TRAIN, "compute=gcp", "compute.cloud.bucket=ours", "compute.trainer.image=x", f"dataset.root={faces}"
+    )
+    assert "no credentials for Google Cloud" in done.complaint
+    assert "gcloud auth application-default login" in done.complaint
+
+
+def test_a_dry_run_prints_requests_and_sends_nothing(tmp_path, store_template):
+    place = Workplace(tmp_path)
+    done = place.ferlab(
+        *TRAIN, "compute=gcp", "compute.cloud.bucket=ours", "compute.dry_run=true", "dataset.root=/none"
+    )
+    assert done.code == 0, done.err
+    methods = [one["method"] for one in done.result["requests"]]
+    assert methods == ["dataproc clusters.create", "dataproc jobs.submit", "aiplatform customJobs.create"]
+    assert "gcloud dataproc clusters create" in done.out
+    assert not (tmp_path / "mlflow.db").exists()
