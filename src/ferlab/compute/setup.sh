@@ -27,6 +27,6 @@ rm -rf "$environment"
 "$python" -m venv "$environment"
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
     --no-index --find-links "$wheels" --require-hashes --requirement "$wheels/executors.lock"
-"$environment/bin/python" -c 'import cv2, google.cloud.storage, google_crc32c, numpy, PIL, pyarrow'
+"$environment/bin/python" -m pip check --disable-pip-version-check
 echo "$place" > "$environment/.wheelhouse"
 say "done"

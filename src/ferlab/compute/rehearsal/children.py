@@ -21,6 +21,8 @@ from ferlab.tracking.processes import is_alive
 LOST = -9
 """The exit code of a process that vanished with its keeper: both were killed outright, or the machine went down."""
 START_S = 30.0
+STOP = "stop"
+"""File that says that the process shall end, or not begin."""
 
 
 class Child:
@@ -84,6 +86,11 @@ class Child:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
+    def ask_to_end(self) -> None:
+        """SIGTERM for it and all that came from it; one that is just being started does not begin."""
+        write_text(self.folder / STOP, "")
+        self.signal(signal.SIGTERM)
+
     def _keeper_lives(self) -> bool:
         keeper = self.folder / "keeper.json"
         if keeper.exists():
@@ -97,6 +104,9 @@ def keep(folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     write_text(folder / "keeper.json", _told(os.getpid()))
+    if (folder / STOP).exists():
+        write_text(folder / "exit.json", json.dumps({"code": -signal.SIGTERM, "ended": time.time()}))
+        return
     what = json.loads((folder / "command.json").read_text())
     with Path(what["log"]).open("ab") as log:
         try:
@@ -109,6 +119,8 @@ def keep(folder: Path) -> None:
             write_text(folder / "exit.json", json.dumps({"code": 127, "ended": time.time()}))
             return
     write_text(folder / "running.json", _told(process.pid))
+    if (folder / STOP).exists():  # written after the first look, by one that found no process yet
+        process.terminate()
     code = process.wait()
     write_text(folder / "exit.json", json.dumps({"code": code, "ended": time.time()}))
 

@@ -60,7 +60,7 @@ class Drivers:
         if "killed_at" not in record:
             record["killed_at"] = time.time()
             keep()
-            child.signal(signal.SIGTERM)
+            child.ask_to_end()
         elif time.time() - record["killed_at"] > GRACE_S:
             child.signal(signal.SIGKILL)
 

@@ -87,7 +87,7 @@ class Replicas:
     def ask_to_end(self) -> None:
         """SIGTERM for all."""
         for replica in self:
-            replica.child.signal(signal.SIGTERM)
+            replica.child.ask_to_end()
 
     def forget_machines(self) -> None:
         """Their disks are gone."""

@@ -1,6 +1,7 @@
 """Start, find and stop the stand-ins of a folder."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from ferlab.storage.files import exclusive
 from ferlab.tracking.processes import is_alive
 
 ANNOUNCED, LOG = "endpoints.json", "server.log"
-START_S, STOP_S = 60.0, 10.0
+START_S, ANSWER_S = 60.0, 10.0
 
 
 def start(folder: Path, faults: Faults) -> Endpoints:
@@ -53,10 +55,13 @@ def stop(folder: Path) -> None:
     with exclusive(folder / "start.lock"):
         running = _running(folder)
         if running:
-            _end(running, folder)
+            _end(running)
         for kind in ("jobs", "clusters"):
             for command in (folder / kind).rglob("command.json"):
-                Child(command.parent).signal(signal.SIGKILL)
+                child = Child(command.parent)
+                if child.exit_code() is None:
+                    child.ask_to_end()
+                    child.signal(signal.SIGKILL)
 
 
 def clear(folder: Path) -> None:
@@ -80,7 +85,23 @@ def _running(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     told: dict[str, Any] = json.loads(file.read_text())
-    return told if is_alive(str(told["pid"]), told["began"]) else None
+    while is_alive(str(told["pid"]), told["began"]):
+        # one that was just killed is alive for another moment
+        if _answers(told["endpoints"]["vertex"]):
+            return told
+        time.sleep(0.05)
+    return None
+
+
+def _answers(address: str) -> bool:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=ANSWER_S)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _started(folder: Path) -> dict[str, Any]:
@@ -104,9 +125,8 @@ def _started(folder: Path) -> dict[str, Any]:
     raise UserError(message)
 
 
-def _end(running: dict[str, Any], folder: Path) -> None:
+def _end(running: dict[str, Any]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(running["pid"], signal.SIGTERM)
-    until = time.monotonic() + STOP_S
-    while _running(folder) and time.monotonic() < until:
+    while is_alive(str(running["pid"]), running["began"]):
         time.sleep(0.05)

@@ -93,8 +93,11 @@ class Handler(BaseHTTPRequestHandler):
         raise NotImplementedError
 
     def handle_one(self) -> None:
-        """Answer one request."""
+        """Answer one request; ``/`` tells that the server is there, and nothing goes wrong with that."""
         body = self._body()
+        if self.path == "/":
+            self.wfile.write(self.packed(200, {}))
+            return
         type(self).touched()
         time.sleep(self.trouble.faults.latency_ms / 1000)
         refusal = self.trouble.refusal(self.service, self.command not in ("GET", "HEAD"))
