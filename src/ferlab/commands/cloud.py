@@ -10,7 +10,7 @@ from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.compute.cluster import delete_batch, delete_cluster
 from ferlab.compute.ledger import BATCH, CLUSTER, GONE, OPEN, TRAINING, Entry
 from ferlab.compute.target import OWNER
-from ferlab.compute.training import ENDED, end_training, hours
+from ferlab.compute.training import ENDED, attempts_of, end_training, hours
 from ferlab.config.schema import CloudConfig
 
 COLUMNS = ("job", "kind", "state", "region", "machines", "began", "hours", "logs")
@@ -98,8 +98,8 @@ def state_of(entry: Entry, session: Session) -> str:
     if entry.kind == BATCH:
         batch = session.clients.batch(entry.region, entry.resource)
         return GONE if batch is None else str(batch.state.name)
-    job = session.clients.custom_job(entry.region, entry.resource) if entry.resource else None
-    return GONE if job is None else str(job.state.name)
+    attempts = attempts_of(session.clients, entry)
+    return str(attempts[-1].state.name) if attempts else GONE
 
 
 def _ours(session: Session) -> list[Entry]:

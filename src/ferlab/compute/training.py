@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ferlab.compute.clients import Clients, labelled
 from ferlab.compute.failures import NoCapacityError, lacks_capacity, was_preempted
@@ -62,8 +63,9 @@ class Trainings:
                 self.say(f"{name}: no machines in {region}: {error}")
                 continue
             attempts = entry.about["attempts"] + 1
+            entry = self.ledger.change(entry, resource=made.name, about={**entry.about, "attempts": attempts})
             self.say(f"{name}: training {made.name} ({entry.machines})" + (f", attempt {attempts}" * (attempts > 1)))
-            return Sent(self.ledger.change(entry, resource=made.name, about={**entry.about, "attempts": attempts}))
+            return Sent(entry)
         raise UserError(self._nowhere())
 
     def look(self, sent: Sent, name: str) -> Sent:
@@ -117,11 +119,15 @@ class Trainings:
             return ""
 
 
+def attempts_of(clients: Clients, entry: Entry) -> list[Any]:
+    """The jobs of an entry in order, also one that was asked for by a command that was killed before the answer."""
+    labels = (f"{entry.job}-{number}" for number in range(1, entry.about["attempts"] + 2))
+    return [job for label in labels for job in clients.custom_jobs(entry.region, labelled(JOB, label))]
+
+
 def end_training(clients: Clients, entry: Entry) -> list[str]:
     """Cancel what is under way for an entry; the names of what was cancelled."""
-    attempts = (f"{entry.job}-{number}" for number in range(1, entry.about["attempts"] + 2))
-    found = [job for label in attempts for job in clients.custom_jobs(entry.region, labelled(JOB, label))]
-    under_way = [job.name for job in found if job.state.name not in ENDED]
+    under_way = [job.name for job in attempts_of(clients, entry) if job.state.name not in ENDED]
     for name in under_way:
         clients.cancel_custom_job(entry.region, name)
     return under_way
