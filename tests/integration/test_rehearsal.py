@@ -19,20 +19,21 @@ from ferlab.datasets.synthetic.layouts import write_synthetic
 from .conftest import Workplace
 
 DATA = ("dataset.accept_alarms=true", "preparation.size_px=48")
-PIPELINE = (
-    "pipeline",
-    "experiments=affectnet_two_phase",
-    *DATA,
-    "compute=rehearsal",
-    "pipeline.weights=none",
-    "debug.max_epochs=2",
-    "deterministic=true",
-    "compute.trainer.machine=a2-highgpu-2g",
-    "compute.trainer.at_once=1",
-    "pipeline.members=[{backbone: seq1, recipe: quick},{backbone: mobilenetv2, recipe: affectnet_two_phase, overrides: "
-    "[backbone.working_px=32]}]",
-)
-"""Small images and networks: what is shown is the way, not the accuracy."""
+PIPELINE = ("pipeline", "experiments=rehearsed", *DATA, "compute=rehearsal", "compute.trainer.machine=a2-highgpu-2g")
+STUDY = """# @package _global_
+defaults:
+  - affectnet_two_phase
+deterministic: true
+debug: {max_epochs: 2}
+compute:
+  trainer: {at_once: 1}
+pipeline:
+  weights: none
+  members:
+    - {backbone: seq1, recipe: quick}
+    - {backbone: mobilenetv2, recipe: affectnet_two_phase, overrides: [backbone.working_px=32]}
+"""
+"""AffectNet's two phases with small images and networks: what is shown is the way, not the accuracy."""
 TRAIN = ("train", "dataset=affectnet7", *DATA, "backbone=seq1", "recipe=quick", "backbone.weights=none")
 STATE = "rehearsal"
 
@@ -73,6 +74,8 @@ def _place(home: Path, store_template: Path, wheels: Path) -> Iterator[Workplace
     home.mkdir()
     shutil.copy(store_template / "mlflow.db", home / "mlflow.db")
     (home / "wheelhouse").symlink_to(wheels)
+    (home / "experiments").mkdir()
+    (home / "experiments" / "rehearsed.yaml").write_text(STUDY)
     yield Workplace(home)
     stop(home / STATE)
 

@@ -287,7 +287,7 @@ def _watched_fit(
             log(row.numbers())
             show.on_epoch(row)
             interrupts.check()
-            context.on_epoch(row.epoch, max(one["val_accuracy"] for one in checkpoints.history()))
+            context.on_epoch(row.epoch, row.best_accuracy)
 
         try:
             return fit(model, data, spec, checkpoints, Watch(show.on_step, on_epoch, show.on_features), resume)

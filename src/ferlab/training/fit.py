@@ -28,7 +28,7 @@ NOT_FINITE = "not-finite.npz"
 class EpochRow:
     """One finished epoch, counted over all phases from 1; ``seconds`` include validation, ``images_per_s`` does not.
 
-    ``left_in_phase``: epochs until the phase ends.
+    ``left_in_phase``: epochs until the phase ends; ``best_accuracy`` on validation until now.
     """
 
     phase: str
@@ -39,6 +39,7 @@ class EpochRow:
     seconds: float
     images_per_s: float
     is_best: bool
+    best_accuracy: float
 
     def numbers(self) -> dict[str, Any]:
         """What is kept of it: phase, epoch, speed, time and metrics."""
@@ -189,6 +190,7 @@ class _PhaseRun:
             seconds=time.monotonic() - started,
             images_per_s=self.stage.batches.steps_per_epoch * self.stage.batches.spec.batch_size / training_s,
             is_best=is_best,
+            best_accuracy=self.progress.best_accuracy,
         )
         self.progress.history.append(row.numbers())
         state = Saved(weights, [np.asarray(variable) for variable in optimizer.variables], self.average.arrays())
