@@ -1,7 +1,5 @@
 """Dataproc's stand-in runs PySpark: with what was shipped, on workers that can be lost, on a cluster or without."""
 
-import base64
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -11,7 +9,7 @@ from google.api_core.exceptions import BadRequest, GoogleAPICallError
 
 from ferlab.compute.rehearsal import service
 from ferlab.compute.rehearsal.faults import Faults
-from ferlab.compute.wheelhouse import LOCK_NAME, METADATA_KEY, NODE_PYTHON, SETUP
+from ferlab.compute.wheelhouse import METADATA_KEY, NODE_PYTHON, SETUP, make_wheelhouse
 from ferlab.storage import objects, places
 
 from .conftest import BUCKET, PARENT, PROJECT, REGION, wait_until
@@ -37,35 +35,12 @@ with open(os.environ["HOME"] + "/../../../told.json", "w") as file:
 """
 
 
-def probe(folder: Path) -> Path:
-    """A wheel that nothing else installs."""
-    record = "shipped_probe-1.0.dist-info/"
-    contents = {
-        "shipped_probe.py": "NAME = 'from the wheelhouse'\n",
-        f"{record}METADATA": "Metadata-Version: 2.1\nName: shipped-probe\nVersion: 1.0\n",
-        f"{record}WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = []
-    for name, text in contents.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        lines.append(f"{name},sha256={digest},{len(text)}\n")
-    wheel = folder / "shipped_probe-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as packed:
-        for name, text in contents.items():
-            packed.writestr(name, text)
-        packed.writestr(f"{record}RECORD", "".join(lines) + f"{record}RECORD,,\n")
-    return wheel
-
-
 @pytest.fixture
-def shipped(tmp_path) -> Path:
+def shipped(probe_folder, tmp_path, monkeypatch) -> Path:
     """A wheelhouse of one wheel, with the real initialization action."""
-    folder = tmp_path / "wheelhouse"
-    folder.mkdir()
-    digest = hashlib.sha256(probe(folder).read_bytes()).hexdigest()
-    (folder / LOCK_NAME).write_text(f"shipped-probe==1.0 --hash=sha256:{digest}\n")
-    (folder / SETUP.name).write_bytes(SETUP.read_bytes())
-    return folder
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(probe_folder))
+    return make_wheelhouse(probe_folder / "lock", tmp_path / "wheelhouse")
 
 
 def spark_cluster(cloud, shipped: Path) -> None:
