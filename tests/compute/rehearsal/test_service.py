@@ -118,3 +118,17 @@ def test_stop_ends_server_and_jobs_and_keeps_what_is_written(rehearse):
     assert rehearse().ended(name).state.name == "JOB_STATE_FAILED"
     service.clear(cloud.folder)
     assert not cloud.folder.exists()
+
+
+def test_the_server_ends_by_itself_when_nobody_needs_it_and_no_job_runs(rehearse):
+    cloud = rehearse()
+    name = cloud.create_training("import time; time.sleep(4)").name
+    os.kill(server_of(cloud), signal.SIGKILL)
+    code = f"""
+        from pathlib import Path
+        from ferlab.compute.rehearsal.server import Rehearsal
+        Rehearsal(Path({str(cloud.folder)!r})).run(idle_s=1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60, check=True)
+    told = json.loads(next((cloud.folder / "state" / "customJobs").iterdir()).read_text())
+    assert (told["job"]["name"], told["job"]["state"]) == (name, "JOB_STATE_SUCCEEDED")

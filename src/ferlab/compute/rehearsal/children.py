@@ -56,7 +56,7 @@ class Child:
         return float(json.loads(file.read_text())["at"]) if file.exists() else None
 
     def exit_code(self) -> int | None:
-        """How it ended, minus a signal's number where it was killed; None while it runs."""
+        """How it ended, minus a signal's number where it was killed; None while it runs. One never begun is LOST."""
         ended = self.folder / "exit.json"
         if not ended.exists() and self._keeper_lives():
             return None
@@ -96,7 +96,7 @@ class Child:
         if keeper.exists():
             told = json.loads(keeper.read_text())
             return is_alive(str(told["pid"]), told["began"])
-        return time.time() - (self.folder / "command.json").stat().st_mtime < START_S
+        return self.begun and time.time() - (self.folder / "command.json").stat().st_mtime < START_S
 
 
 def keep(folder: Path) -> None:

@@ -22,6 +22,8 @@ ACTIVE = frozenset({"CREATING", "UPDATING", "RUNNING"})
 GROUPS = {"ACTIVE": ACTIVE, "INACTIVE": frozenset({"DELETING", "ERROR", "STOPPING", "STOPPED"})}
 LIFETIMES_S = {"idleDeleteTtl": (300, 14 * 86400), "autoDeleteTtl": (600, 14 * 86400)}
 CPUS_AVAILABLE = 0.0
+NOTED_S = 5.0
+"""How exactly the end of a cluster's last job is known."""
 
 
 class Clusters:
@@ -171,8 +173,9 @@ class Clusters:
     def _age(self, record: dict[str, Any], busy: bool) -> None:
         lifecycle = record["cluster"].get("config", {}).get("lifecycleConfig", {})
         now = time.time()
-        if busy:
+        if busy and now - record["idle_since"] > NOTED_S:
             record["idle_since"] = now
+            self._records.put("clusters", self._key(record), record)
         over = (
             ("idleDeleteTtl" in lifecycle and now - record["idle_since"] > seconds_of(lifecycle["idleDeleteTtl"]))
             or ("autoDeleteTtl" in lifecycle and now - record["began"] > seconds_of(lifecycle["autoDeleteTtl"]))
@@ -180,8 +183,6 @@ class Clusters:
         )
         if over:
             self._enter(record, "DELETING")
-        elif busy:
-            self._records.put("clusters", self._key(record), record)
 
     def _enter(self, record: dict[str, Any], state: str, detail: str = "", **known: Any) -> None:
         cluster = record["cluster"]

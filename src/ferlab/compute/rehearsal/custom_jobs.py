@@ -174,9 +174,12 @@ class CustomJobs:
             )
             self._enter(record, FAILED, error={"code": CODES["exhausted"], "message": message})
             return
-        record["attempt"] += 1
-        # written before anything starts: a server that is killed here finds the attempt, and no second one begins
+        self._next_attempt(record)
         self._enter(record, RUNNING)
+
+    def _next_attempt(self, record: Record) -> None:
+        """Begin it; a server that is killed before this is written comes here again, and finds it begun."""
+        record["attempt"] += 1
         self._replicas(record).start(self._storage)
 
     def _watch(self, record: Record) -> None:
@@ -212,9 +215,8 @@ class CustomJobs:
             del record["preempted_at"]
             for replica in replicas:
                 say(replica.log, f"The replica {replica.name} was terminated by a preemption; the job is restarted.")
-            record["attempt"] += 1
+            self._next_attempt(record)
             self._records.put("customJobs", record["job"]["name"], record)
-            self._replicas(record).start(self._storage)
             return
         message = "Internal error occurred: the replica workerpool0-0 was terminated since its machine was preempted."
         self._enter(record, FAILED, error={"code": CODES["internal"], "message": message})

@@ -28,10 +28,11 @@ class Drivers:
         self, record: Record, job: dict[str, Any], properties: dict[str, str], environment: NodeEnvironment | None,
         python: str,
     ) -> None:  # fmt: skip
-        """Submit the next attempt of a job."""
+        """Submit the next attempt of a job; a server that was killed before that was written finds it begun."""
         record["attempt"] = record.get("attempt", 0) + 1
-        log = self.log(record)
-        start_spark(self._child(record), job, properties, environment, python, self._buckets, self._storage, log)
+        child, log = self._child(record), self.log(record)
+        if not child.begun:
+            start_spark(child, job, properties, environment, python, self._buckets, self._storage, log)
 
     def log(self, record: Record) -> Path:
         """The output of the driver, of all attempts."""

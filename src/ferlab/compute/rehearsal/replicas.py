@@ -48,9 +48,9 @@ class Replicas:
                 yield Replica(name, Child(place), self._folder / f"{name}.log")
 
     def start(self, storage: str) -> None:
-        """Begin all of them; ``storage`` is the address of the rehearsal's Cloud Storage."""
+        """Begin all that have not; ``storage`` is the address of the rehearsal's Cloud Storage."""
         cluster = self._cluster()
-        for replica in self:
+        for replica in (replica for replica in self if not replica.child.begun):
             pool, _, index = replica.name.removeprefix("workerpool").partition("-")
             spec = self._pools[int(pool)]
             container = spec["containerSpec"]

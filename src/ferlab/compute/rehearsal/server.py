@@ -61,12 +61,12 @@ class Rehearsal:
         )
         self._vertex = _bound(lambda port: self._server("vertex", vertex, trouble, port), ports.get("vertex", 0))
 
-    def run(self) -> None:
-        """Serve until nobody needs it any more."""
+    def run(self, idle_s: float = IDLE_S) -> None:
+        """Serve until nobody has asked for anything, and nothing has run, for ``idle_s``."""
         for server in (self._storage, self._dataproc, self._vertex):
             threading.Thread(target=server.serve_forever, daemon=True).start()
         self._announce()
-        while time.monotonic() - self._touched_at < IDLE_S:
+        while time.monotonic() - self._touched_at < idle_s:
             # one job that cannot go on must not stop the clock of the others
             try:
                 if self._proceed():

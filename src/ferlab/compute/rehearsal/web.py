@@ -15,7 +15,7 @@ STATUS = {
     400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 409: "ALREADY_EXISTS", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL",
     501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
 }  # fmt: skip
-MOMENTARY = {429: "Resource has been exhausted (e.g. check quota).", 503: "The service is currently unavailable."}
+MOMENTARY = {429: "Too many requests. Please try again later.", 503: "The service is currently unavailable."}
 EVERYWHERE = frozenset({"$alt", "alt", "prettyPrint", "fields", "key", "quotaUser"})
 LARGEST_PAGE = 1000
 REQUEST_ID = re.compile(r"[-_a-zA-Z0-9]{1,40}")
