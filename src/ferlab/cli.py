@@ -99,8 +99,6 @@ def _help(command: str, asked: list[str]) -> int:
 
 
 def _run_command(command: str, rest: list[str]) -> int:
-    if command == "cloud" and rest and rest[0] in CLOUD_ACTIONS:
-        rest = [f"action={rest[0]}", *rest[1:]]
     own = take_own_flags(rest)
     set_up_environment(own.verbose)
     interrupts.install()
@@ -173,7 +171,7 @@ def take_own_flags(arguments: list[str]) -> Arguments:
         elif name.startswith("--"):
             own.overrides.append(f"{name[2:]}={value if equals else _next(waiting, name, 'a value')}")
         else:
-            own.overrides.append(argument)
+            own.overrides.append(f"action={argument}" if argument in CLOUD_ACTIONS else argument)
     return own
 
 

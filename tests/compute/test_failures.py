@@ -57,6 +57,7 @@ def test_a_lack_of_machines_is_told_from_a_lack_of_quota(message):
 def test_what_passes_is_repeated_and_what_stays_is_not():
     assert passes(api.ServiceUnavailable("away"))
     assert passes(api.TooManyRequests("slow down"))
+    assert passes(api.TooManyRequests("Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'"))
     assert passes(requests.ConnectionError("reset"))
     assert not passes(api.TooManyRequests("Quota exceeded for custom_model_training_nvidia_a100_gpus"))
     assert not passes(api.Forbidden("no"))

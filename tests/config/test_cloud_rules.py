@@ -64,13 +64,6 @@ def test_a_machine_and_gpus_that_do_not_go_together(trainer, key, words):
     assert words in found[f"compute.trainer.{key}"]
 
 
-def test_a_container_is_needed_where_something_is_sent():
-    bare = replace(FINE, trainer=Trainer())
-    assert set(problems(bare)) == {"compute.trainer.image"}
-    assert problems(replace(bare, dry_run=True)) == {}
-    assert problems(replace(bare, name="rehearsal")) == {}
-
-
 def test_a_serverless_spark_needs_its_container_and_idle_time_ends_before_the_longest():
     found = problems(replace(FINE, cluster=Cluster(serverless=True, idle_minutes=120, max_hours=1)))
     assert set(found) == {"compute.cluster.serverless_image", "compute.cluster.idle_minutes"}

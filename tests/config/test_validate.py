@@ -97,7 +97,7 @@ def test_every_shipped_choice_fits_the_schema(composed, group):
         if name == "distill":
             chosen.append("teacher=RUN")
         if name == "gcp":
-            chosen += ["compute.cloud.bucket=ours", "compute.trainer.image=ferlab:1"]
+            chosen += ["compute.cloud.bucket=ours"]
         if group == "dataset":
             chosen += ["dataset.root=/data", "dataset.synthesize.count=0"]
         config = validate(composed("train", *chosen), TrainConfig, FACTS)

@@ -1,5 +1,6 @@
 """``ferlab prepare`` with its Spark in the cloud: raw images into the bucket, shards by a cluster, planned here."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from ferlab.storage.upload import upload
 
 PYTHONS = {"2.3": "3.11", "3.0": "3.12"}
 """Python of the cluster by image version."""
+OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""A rehearsal's cluster runs on this machine."""
 DRAWN = (
     "dataset=synthetic: its faces are drawn on this machine, where a cluster does not see them. Write them with "
     "`ferlab synth layout=affectnet-folders out=DIR count=N` and give dataset=affectnet8 dataset.root=DIR."
@@ -72,8 +75,8 @@ class OnCluster:
         session = self.session
         _check_rows(plan, tasks[0])
         session.agree()
-        version = session.compute.cluster.image_version
-        wheels = make_wheelhouse(config_root() / LOCK_NAME, session.ledger.home / "wheelhouse", PYTHONS[version])
+        python = OWN_PYTHON if session.target.is_rehearsal else PYTHONS[session.compute.cluster.image_version]
+        wheels = make_wheelhouse(config_root() / LOCK_NAME, session.ledger.home / "wheelhouse", python)
         shipped = ship_job(session.target, wheels)
         images = sum(task.rows for task in tasks)
         begun = len(plan.names) - sum(len(task.names) for task in tasks)

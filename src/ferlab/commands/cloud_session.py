@@ -22,6 +22,10 @@ EMULATOR = "STORAGE_EMULATOR_HOST"
 BUCKET_AREA = "US"
 POLL_S = {REHEARSAL: 0.5}
 USUAL_POLL_S = 10.0
+NO_IMAGE = (
+    "compute.trainer.image: must name the container to train in (REGION-docker.pkg.dev/PROJECT/REPOSITORY/ferlab:TAG); "
+    "docs/cloud.md says how it is made."
+)
 NO_AGREEMENT = "Nothing was created."
 
 
@@ -92,9 +96,12 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int) -> S
     """Connect, and say whatever can be known to fail.
 
     Raises:
-        UserError: credentials, project, bucket or regions are wrong, or a service is not switched on.
+        UserError: no container is named for trainings; credentials, project, bucket or regions are wrong; a service is
+            not switched on.
 
     """
+    if trainings and not compute.trainer.image:
+        raise UserError(NO_IMAGE)
     if compute.name == REHEARSAL:
         endpoints, credentials, project = stand_in(compute, home), None, str(compute.cloud.project)
         target = Target.of(compute, project, home, endpoints)

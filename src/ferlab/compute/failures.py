@@ -67,8 +67,9 @@ def passes(error: Exception) -> bool:
     """Whether the same request may succeed a moment later: service away, too many requests, network."""
     from google.api_core import exceptions as api
 
-    if isinstance(error, api.TooManyRequests):  # of which a missing quota is one that stays
-        return not QUOTA.search(first_line(error, 500))
+    if isinstance(error, api.TooManyRequests):  # a missing quota stays, a limit on requests in a minute passes
+        said = first_line(error, 500)
+        return "per minute" in said or not QUOTA.search(said)
     return isinstance(
         error, api.ServiceUnavailable | api.InternalServerError | api.BadGateway | api.GatewayTimeout
     ) or (_is_network(error))

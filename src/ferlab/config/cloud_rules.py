@@ -26,12 +26,6 @@ def cloud_problems(compute: Compute) -> Iterator[Problem]:
     yield from _places(compute)
     yield from _cluster(compute.cluster)
     yield from _machine(compute.trainer)
-    if compute.name != REHEARSAL and not compute.trainer.image and not compute.dry_run:
-        yield (
-            "compute.trainer.image",
-            "must name the container to train in (REGION-docker.pkg.dev/PROJECT/REPOSITORY/ferlab:TAG); docs/cloud.md "
-            "says how it is made",
-        )
     if compute.spark_master is not None:
         yield "compute.spark_master", "prepares on a cluster of your own; choose compute=local for it"
 
