@@ -158,6 +158,8 @@ def model_metadata(manifest: Manifest, run_id: str, architecture: str) -> dict[s
         "dataset_digest": manifest.digest,
         "size_px": manifest.size_px,
         "colour": manifest.colour,
+        "margin": manifest.margin,
+        "align": manifest.align,
         "pixels": "uint8 0..255, normalised inside the model",
         "architecture": architecture,
         "run_id": run_id,

@@ -21,6 +21,16 @@ CEILINGS: Mapping[str, str] = {
 UNKNOWN_CEILING = "How well people agree on these labels: not assessed."
 
 
+def family_of(dataset: str) -> str:
+    """The family of a dataset's name, which its terms follow: affectnet for affectnet7 and affectnet8."""
+    return dataset.rstrip("0123456789") if dataset.startswith("affectnet") else dataset
+
+
+def licence_of(dataset: str) -> str:
+    """The terms of a dataset in a sentence."""
+    return LICENCES.get(family_of(dataset), f"{dataset}: licence not known.")
+
+
 @dataclass(frozen=True)
 class CardFacts:
     """What a card says of one model; ``scores`` are tables of results, each with its protocol in the caption."""
@@ -36,7 +46,6 @@ class CardFacts:
 
 def model_card(facts: CardFacts) -> str:
     """The card as Markdown, in the sections of Mitchell et al. 2019."""
-    family = facts.dataset.rstrip("0123456789") if facts.dataset.startswith("affectnet") else facts.dataset
     parts = [
         f"# {facts.name}",
         "Predicts the **expression category as perceived by annotators** of one cropped face. "
@@ -54,12 +63,12 @@ def model_card(facts: CardFacts) -> str:
         f"{facts.input} in; out a probability for each of: {', '.join(facts.classes)} (taxonomy {facts.taxonomy}). "
         "Normalisation is inside the model.",
         "## Data",
-        LICENCES.get(family, f"{facts.dataset}: licence not known."),
+        licence_of(facts.dataset),
         "## Results",
         *(as_markdown(table) for table in facts.scores),
         f"Intervals: {INTERVALS}. They do not hold what another seed would change.",
         "## Noise ceiling",
-        CEILINGS.get(family, UNKNOWN_CEILING),
+        CEILINGS.get(family_of(facts.dataset), UNKNOWN_CEILING),
         "## Subgroups",
         "Results by age, sex or skin tone: not assessed.",
         "## Provenance",

@@ -63,6 +63,17 @@ class RunRecord:
         except UserError:
             return False
 
+    def model_metadata(self) -> dict[str, Any]:
+        """What was stored with its model: classes, image settings, origin; UserError when it has no model."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import get_model_info
+
+        try:
+            return dict(get_model_info(f"runs:/{self.id}/{MODEL_NAME}").metadata or {})
+        except (MlflowException, OSError) as error:
+            message = f"run {self.id} ({self.name}): it has no model ({first_line(error)})."
+            raise UserError(message) from error
+
     def load_model(self) -> Any:
         """Its Keras model."""
         import mlflow
