@@ -24,6 +24,8 @@ COMMANDS = {
     "compare": "runs side by side with tests: runs=[ID,ID,...] or study=NAME",
     "reproduce": "repeat a training from its record and compare the outcomes: run=ID",
     "register": "a run's model into MLflow's registry with its card: run=ID model=NAME",
+    "predict": "what a model says of faces: run=ID|model=FILE input=PHOTO|FOLDER|VIDEO|camera",
+    "demo": "a page on this machine that shows it: run=ID|model=FILE",
     "pipeline": "all of it in one go: experiments=quickstart",
     "runs": "what was recorded: list, show=ID, delete=[ID], gc=true, copy_to=http://HOST:PORT",
     "cloud": "what is under way in the cloud: status, sync (bring runs home), clean (end and delete)",

@@ -67,6 +67,16 @@ EXAMPLES = {
         "ferlab register run=ID model=fer-edge metric=macro_f1 margin=0",
         "ferlab register run=ID model=fer-edge --json version.json",
     ),
+    "predict": (
+        "ferlab predict run=ID input=photo.jpg",
+        "ferlab predict model=FILE.tflite input=DIR annotate=true out=answers",
+        "ferlab predict run=ID input=film.mp4 video.every=5 annotate=true",
+        "ferlab predict run=ID input=camera video.seconds=30 --json summary.json",
+    ),
+    "demo": (
+        "ferlab demo run=ID",
+        "ferlab demo model=FILE.tflite port=8080",
+    ),
     "pipeline": (
         "ferlab pipeline experiments=quickstart",
         "ferlab pipeline experiments=fer2013_quick dataset.root=DIR dataset.protocol=carved",

@@ -314,3 +314,27 @@ class Pipeline:
 
     members: list[Member] = REQUIRED
     weights: str = "imagenet"
+
+
+@dataclass
+class Faces:
+    """How faces are found: ``whole`` pictures are faces already.
+
+    ``seen_px``: longer side that the detector looks at; ``min_score``: of a face that counts; ``box_scale``: side of
+    the cut as a share of the detector's box, to which the model's own margin is added.
+    """
+
+    whole: bool = False
+    seen_px: int = number(64, 4096, 640)
+    min_score: float = number(0.05, 0.99, 0.6)
+    box_scale: float = number(0.3, 3.0, 0.96)
+
+
+@dataclass
+class VideoScoring:
+    """Every ``every``-th frame is scored; ``smooth_s`` is the constant of smoothing; ``seconds`` 0 goes to the end."""
+
+    every: int = number(1, 100_000, 1)
+    smooth: str = choice(("none", "exponential", "hmm"), "exponential")
+    smooth_s: float = number(0.001, 3600.0, 0.5)
+    seconds: float = number(0.0, 1e7, 0.0)

@@ -305,6 +305,14 @@ def combination_fits(_: Facts, ensemble: Combination) -> Iterator[Problem]:
         yield "ensemble.per_class", f"only weighted (and auto) has weights for every class, not {ensemble.method}"
 
 
+def model_named(_: Facts, run: str | None, model: str | None, runtime: str) -> Iterator[Problem]:
+    """What answers is a run's model or a file, one of them."""
+    if (run is None) == (model is None):
+        yield "run", "give run=ID, or model=FILE of an exported one; one of the two"
+    if model is not None and runtime != "keras":
+        yield "runtime", "is of a run's exports; a file says by its ending what runs it"
+
+
 RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("dataset", "debug"), dataset_source),
     (("dataset",), dataset_known),
@@ -323,8 +331,9 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("study", "runs", "ensemble"), runs_named),
     (("ensemble",), combination_fits),
     (("sweep",), sweep_judged),
+    (("run", "model", "runtime"), model_named),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""
 
-MAY_BE_NONE = ("teacher", "study")
+MAY_BE_NONE = ("teacher", "study", "run", "model")
 """Nodes that a rule also needs to know of when they are not given."""

@@ -11,11 +11,13 @@ from ferlab.config.nodes import (
     Dataset,
     Debug,
     Evaluation,
+    Faces,
     Intervals,
     Pipeline,
     Preparation,
     Recipe,
     Sweep,
+    VideoScoring,
 )
 
 SPLITS = ("validation", "test")
@@ -114,6 +116,47 @@ class RegisterConfig:
     metric: str = choice(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"), "accuracy")
     margin: float = number(0.0, 1.0, 0.01)
     evaluation: Intervals = REQUIRED
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class PredictConfig:
+    """``ferlab predict``: the model of ``run`` or of a file ``model`` on a photo, a folder, a video or a camera.
+
+    ``runtime``: ``keras``, or the format of a file that was exported from the run. ``out``: the folder of the answers,
+    None for one in FERLAB_HOME. ``abstain_below`` None: what the model says, or validation asks for.
+    """
+
+    run: str | None = None
+    model: str | None = None
+    runtime: str = "keras"
+    input: str = REQUIRED
+    out: str | None = None
+    annotate: bool = False
+    abstain_below: float | None = number(0.0, 1.0, None)
+    faces: Faces = field(default_factory=Faces)
+    video: VideoScoring = field(default_factory=VideoScoring)
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class DemoConfig:
+    """``ferlab demo``: a page on this machine that shows what a model says of a picture, and its JSON endpoint.
+
+    ``hosts``: names that a browser may use for it, beside this machine's own. ``waiting``: how many requests may wait.
+    """
+
+    run: str | None = None
+    model: str | None = None
+    runtime: str = "keras"
+    host: str = "127.0.0.1"
+    port: int = number(0, 65535, 8090)
+    hosts: list[str] = field(default_factory=list)
+    max_mb: int = number(1, 200, 10)
+    max_megapixels: int = number(1, 100, 25)
+    waiting: int = number(1, 10_000, 32)
+    abstain_below: float | None = number(0.0, 1.0, None)
+    faces: Faces = field(default_factory=Faces)
     compute: Compute = REQUIRED
 
 

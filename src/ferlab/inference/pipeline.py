@@ -1,0 +1,161 @@
+"""Pictures through detector and model: several at a time, batches across them, never more than a few in memory."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ferlab.edge.runtimes import Runtime
+from ferlab.imaging.codec import ImageError
+from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer
+from ferlab.inference.detection import FaceDetector, Found
+from ferlab.inference.faces import BOX_SCALE, images_of, in_colour, settings_of, whole_image
+from ferlab.parallel import in_order
+
+BATCH = 32
+"""Faces that the model gets at once."""
+WAITING = 16
+"""Pictures that wait for their batch to fill; fewer where they are kept to be drawn on and are large."""
+WAITING_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels to look for faces in: RGB (h, w, 3) or gray (h, w); ``cut_from`` the same as the model's colour, if known.
+
+    A picture that could not be read has none, and a ``problem``.
+    """
+
+    source: str
+    pixels: np.ndarray | None
+    problem: str = ""
+    cut_from: np.ndarray | None = None
+    frame: int | None = None
+    time_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How faces are found: in ``whole`` pictures there is nothing to find. Otherwise as in ``FaceDetector``.
+
+    ``box_scale``: see ``faces.BOX_SCALE``.
+    """
+
+    whole: bool = False
+    seen_px: int = 640
+    min_score: float = 0.6
+    box_scale: float = BOX_SCALE
+
+
+@dataclass
+class _Seen:
+    """A picture with its faces cut out, before the model has answered."""
+
+    picture: Picture
+    width: int
+    height: int
+    found: list[Found | None]
+    images: np.ndarray
+    problem: str = ""
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the picture that waits to be drawn on."""
+        return 0 if self.picture.pixels is None else self.picture.pixels.nbytes
+
+
+class Pipeline:
+    """A model with the detector before it. ``threads`` pictures are decoded and searched at a time."""
+
+    def __init__(self, runtime: Runtime, looking: Looking, threads: int = 1) -> None:
+        self.runtime, self.looking, self.threads = runtime, looking, threads
+        self.settings = settings_of(runtime.description)
+        self._own = threading.local()
+        if not looking.whole:
+            self._detector()  # what is missing is said before anything begins
+
+    def answers(
+        self,
+        items: Iterable[Any],
+        load: Callable[[Any], Picture],
+        batch: int = BATCH,
+        keep_pixels: bool = False,
+        waiting: int = WAITING,
+    ) -> Iterator[PictureAnswer]:
+        """One answer for each item, in order; ``load`` makes a picture of an item, in a thread of its own.
+
+        ``batch``: faces that the model gets at once, from ``waiting`` pictures at most; 1 answers at once.
+        ``keep_pixels``: answers carry the picture.
+        """
+        together: list[_Seen] = []
+        for seen in self._seen(items, load, keep_pixels):
+            together.append(seen)
+            faces, kept = sum(len(one.images) for one in together), sum(one.kept_bytes for one in together)
+            if faces >= batch or len(together) >= min(batch, waiting) or kept >= WAITING_BYTES:
+                yield from self._answered(together)
+                together = []
+        yield from self._answered(together)
+
+    def answer(self, picture: Picture) -> PictureAnswer:
+        """The answer for one picture."""
+        return next(self._answered([self._look(picture, keep_pixels=False)]))
+
+    def _seen(self, items: Iterable[Any], load: Callable[[Any], Picture], keep_pixels: bool) -> Iterator[_Seen]:
+        """Pictures searched by several threads, in order; a few are ahead of the one that is wanted."""
+        each = ((item,) for item in items)
+        return in_order(lambda one: self._look(load(one), keep_pixels), each, self.threads, self.threads)
+
+    def _look(self, picture: Picture, keep_pixels: bool) -> _Seen:
+        nothing = np.empty((0, *self.runtime.description.image_shape), np.uint8)
+        pixels = picture.pixels
+        if pixels is None:
+            return _Seen(picture, 0, 0, [], nothing, picture.problem)
+        kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None)
+        height, width = pixels.shape[:2]
+        try:
+            found, images = self._faces(picture, pixels)
+        except ImageError as error:
+            return _Seen(kept, width, height, [], nothing, str(error))
+        return _Seen(kept, width, height, found, images, "" if len(images) else NO_FACE)
+
+    def _faces(self, picture: Picture, pixels: np.ndarray) -> tuple[list[Found | None], np.ndarray]:
+        """The faces of a picture and their images (n, size_px, size_px, channels)."""
+        colour = self.settings.colour
+        cut_from = in_colour(pixels, colour) if picture.cut_from is None else picture.cut_from
+        if self.looking.whole:
+            return [None], whole_image(cut_from, self.settings)
+        kept, images = images_of(cut_from, self._detector().find(pixels), self.settings, self.looking.box_scale)
+        return list(kept), images
+
+    def _answered(self, together: list[_Seen]) -> Iterator[PictureAnswer]:
+        if not together:
+            return
+        images = np.concatenate([seen.images for seen in together])
+        answers = self.runtime.probabilities(images) if len(images) else np.empty((0, 0), np.float32)
+        first = 0
+        for seen in together:
+            rows = answers[first : first + len(seen.images)]
+            first += len(seen.images)
+            yield _answer(seen, rows)
+
+    def _detector(self) -> FaceDetector:
+        if not hasattr(self._own, "detector"):
+            self._own.detector = FaceDetector(self.looking.seen_px, self.looking.min_score)
+        return self._own.detector
+
+
+def _answer(seen: _Seen, rows: np.ndarray) -> PictureAnswer:
+    picture = seen.picture
+    faces = zip(seen.found, rows, seen.images, strict=True)
+    return PictureAnswer(
+        source=picture.source,
+        faces=tuple(FaceAnswer(found, row, image) for found, row, image in faces),
+        problem=seen.problem,
+        width=seen.width,
+        height=seen.height,
+        frame=picture.frame,
+        time_s=picture.time_s,
+        pixels=picture.pixels,
+    )
