@@ -24,6 +24,8 @@ COMMANDS = {
     "compare": "runs side by side with tests: runs=[ID,ID,...] or study=NAME",
     "reproduce": "repeat a training from its record and compare the outcomes: run=ID",
     "register": "a run's model into MLflow's registry with its card: run=ID model=NAME",
+    "export": "a run's model for other devices, proved equal: run=ID format=litert|onnx precision=int8",
+    "benchmark": "latency, speed, size and memory of runs' models in every format: run=ID",
     "predict": "what a model says of faces: run=ID|model=FILE input=PHOTO|FOLDER|VIDEO|camera",
     "demo": "a page on this machine that shows it: run=ID|model=FILE",
     "pipeline": "all of it in one go: experiments=quickstart",
@@ -211,6 +213,7 @@ def set_up_environment(verbose: bool) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a damaged video is counted, not told bit by bit
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 

@@ -67,6 +67,18 @@ EXAMPLES = {
         "ferlab register run=ID model=fer-edge metric=macro_f1 margin=0",
         "ferlab register run=ID model=fer-edge --json version.json",
     ),
+    "export": (
+        "ferlab export run=ID",
+        "ferlab export run=ID precision=int8 out=DIR --json export.json",
+        "ferlab export run=ID precision=int8 output=uint8",
+        "ferlab export -m run=ID precision=float32,float16,dynamic,int8",
+        "ferlab export run=ID format=onnx",
+    ),
+    "benchmark": (
+        "ferlab benchmark run=ID",
+        "ferlab benchmark runs=[ID,ID] variants=[keras,litert-int8] threads=[1]",
+        "ferlab benchmark run=ID --json speeds.json",
+    ),
     "predict": (
         "ferlab predict run=ID input=photo.jpg",
         "ferlab predict model=FILE.tflite input=DIR annotate=true out=answers",

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ferlab.commands.launch import Context
 from ferlab.commands.runs import run
+from ferlab.commands.training_record import model_metadata
 from ferlab.config.files import conf_folder
 from ferlab.config.schema import RunsConfig
 from ferlab.models.build import ModelSpec, build_model
@@ -41,7 +42,8 @@ class Recorded:
             run.log_config({"backbone": {"name": "seq1", "width": width}, "seed": seed})
             run.log_metrics({"parameters": model.count_params(), "train_minutes": 1.5})
             run.log_dataset(self.prepared.manifest, self.prepared.folder, "train")
-            run.log_model(model, np.zeros((2, 48, 48, 1), np.uint8), {"classes": list(classes)})
+            metadata = model_metadata(self.prepared.manifest, run.id, "seq1")
+            run.log_model(model, np.zeros((2, 48, 48, 1), np.uint8), metadata)
             folder, manifest = self.prepared.folder, self.prepared.manifest
             predictions = predict_split(model, folder, manifest, "validation", run.id)
             run.log_saved(predictions.save, "validation.parquet", "predictions")

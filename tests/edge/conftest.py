@@ -21,15 +21,17 @@ def description() -> Description:
 
 
 @pytest.fixture(scope="session")
-def network(tf: Any) -> Any:
-    """``network("seq1", seed=0, ...)``: an untrained one whose answers differ between images."""
+def network(tf: Any, images: np.ndarray) -> Any:
+    """``network("seq1", seed=0, ...)``: an untrained one whose answers differ between images as a trained one's do."""
     import keras
 
-    def make(backbone: str = "seq1", seed: int = 0, working_px: int | None = None, affect: bool = False) -> Any:
+    def make(
+        backbone: str = "seq1", seed: int = 0, working_px: int | None = None, affect: bool = False, width: float = 0.25
+    ) -> Any:
         keras.utils.set_random_seed(seed)
-        spec = ModelSpec(backbone, FER2013.classes, SIZE_PX, 1, working_px, "none", False, 0.0, 0.25, affect=affect)
+        spec = ModelSpec(backbone, FER2013.classes, SIZE_PX, 1, working_px, "none", False, 0.0, width, affect=affect)
         model = build_model(spec).model
-        model.get_layer("logits").kernel.assign(model.get_layer("logits").kernel * 20.0)
+        _spread_answers(model, images)
         return model
 
     return make
@@ -41,3 +43,14 @@ def images() -> np.ndarray:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (70, 6, 6, 1)).repeat(8, axis=1).repeat(8, axis=2)
     return (0.8 * coarse + 0.2 * rng.integers(0, 256, (70, SIZE_PX, SIZE_PX, 1))).astype(np.uint8)
+
+
+def _spread_answers(model: Any, images: np.ndarray) -> None:
+    """Give every class's logits over ``images`` the mean 0 and the deviation 3."""
+    import keras
+
+    layer = model.get_layer("logits")
+    logits = keras.Model(model.input, layer.output).predict(images, verbose=0)
+    scale = 3 / logits.std(axis=0)
+    layer.kernel.assign(layer.kernel * scale)
+    layer.bias.assign(-logits.mean(axis=0) * scale)

@@ -7,6 +7,9 @@ from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.emotions import TAXONOMIES
 from ferlab.manifest import COLOURS, ENCODINGS, TARGETS, WEIGHTINGS
 
+PRECISIONS = {"litert": ("float32", "float16", "dynamic", "int8"), "onnx": ("float32",), "keras": ("float32",)}
+"""What an exported file of each format may store and compute with."""
+
 
 @dataclass
 class Synthesize:
@@ -61,6 +64,25 @@ class Preparation:
     shards: int | None = number(1, 1_000_000, None)
     class_weights: str = choice(WEIGHTINGS, "inverse_frequency")
     max_rejected: float = number(0.0, 1.0, 0.01)
+
+
+@dataclass
+class Parity:
+    """What an exported model must keep of the trained one, on validation.
+
+    ``images``: how many are looked at, all where there are fewer; ``float32`` to ``int8``: the share of them on which
+    the most probable class must be the same; ``accuracy_lost``: how much may be, as a share, in any precision.
+    ``resamples`` and ``seed`` are of the interval of that difference, and of the draw.
+    """
+
+    images: int = number(1000, 10_000_000, 3000)
+    float32: float = number(0.0, 1.0, 0.999)
+    float16: float = number(0.0, 1.0, 0.995)
+    dynamic: float = number(0.0, 1.0, 0.98)
+    int8: float = number(0.0, 1.0, 0.97)
+    accuracy_lost: float = number(0.0, 1.0, 0.01)
+    resamples: int = number(100, 1_000_000, 2000)
+    seed: int = number(0, 2**31 - 1, 0)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ferlab.config.cloud_rules import cloud_problems
 from ferlab.config.nodes import (
+    PRECISIONS,
     Augment,
     Backbone,
     Combination,
@@ -305,6 +306,25 @@ def combination_fits(_: Facts, ensemble: Combination) -> Iterator[Problem]:
         yield "ensemble.per_class", f"only weighted (and auto) has weights for every class, not {ensemble.method}"
 
 
+def precision_of_format(_: Facts, format: str, precision: str, output: str) -> Iterator[Problem]:
+    """Not every format comes in every precision."""
+    if precision not in PRECISIONS[format]:
+        yield "precision", f"format={format} comes in {' and '.join(PRECISIONS[format])}, not in {precision}"
+    elif output == "uint8" and precision != "int8":
+        yield "output", "uint8 is for precision=int8, whose probabilities are quantised"
+
+
+def variants_known(_: Facts, variants: list[str], threads: list[int]) -> Iterator[Problem]:
+    """What is measured: formats in their precisions, on a number of threads."""
+    known = [
+        "-".join(pair) for name, kinds in PRECISIONS.items() for pair in ((name,), *((name, one) for one in kinds))
+    ]
+    if unknown := [one for one in variants if one not in known] or (not variants and ["nothing"]):
+        yield "variants", f"{unknown[0]} is not among {', '.join(known)}"
+    if not threads or min(threads) < 0:
+        yield "threads", f"must be numbers from 0 (all cores), got {threads}"
+
+
 def model_named(_: Facts, run: str | None, model: str | None, runtime: str) -> Iterator[Problem]:
     """What answers is a run's model or a file, one of them."""
     if (run is None) == (model is None):
@@ -332,6 +352,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("ensemble",), combination_fits),
     (("sweep",), sweep_judged),
     (("run", "model", "runtime"), model_named),
+    (("format", "precision", "output"), precision_of_format),
+    (("variants", "threads"), variants_known),
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""
 

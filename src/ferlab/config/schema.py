@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.config.nodes import (
+    PRECISIONS,
     Augment,
     Backbone,
     Combination,
@@ -13,6 +14,7 @@ from ferlab.config.nodes import (
     Evaluation,
     Faces,
     Intervals,
+    Parity,
     Pipeline,
     Preparation,
     Recipe,
@@ -116,6 +118,45 @@ class RegisterConfig:
     metric: str = choice(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"), "accuracy")
     margin: float = number(0.0, 1.0, 0.01)
     evaluation: Intervals = REQUIRED
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class ExportConfig:
+    """``ferlab export``: a run's model as one file of ``format``, in ``precision``, proved equal within ``parity``.
+
+    ``output`` uint8 gives an int8 file's quantised probabilities. ``calibration``: validation images that int8 takes
+    the ranges of activations from. ``abstain_below``: stands in the file; an answer with a smaller largest probability
+    counts as none. ``out``: a folder for a copy of the file.
+    """
+
+    study: str | None = None
+    run: str = REQUIRED
+    format: str = choice(tuple(PRECISIONS), "litert")
+    precision: str = choice(PRECISIONS["litert"], "float32")
+    output: str = choice(("float32", "uint8"), "float32")
+    calibration: int = number(1, 100_000, 256)
+    abstain_below: float | None = number(0.0, 1.0, None)
+    out: str | None = None
+    parity: Parity = REQUIRED
+    compute: Compute = REQUIRED
+
+
+@dataclass
+class BenchmarkConfig:
+    """``ferlab benchmark``: speed, size and memory of the models of ``run``, or of several ``runs``, on the processor.
+
+    ``variants``: formats, each with its precision. ``threads``: how many one answer may use, tried in turn; 0 is all
+    cores.
+    """
+
+    study: str | None = None
+    run: str | None = None
+    runs: list[str] = field(default_factory=list)
+    variants: list[str] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+    calibration: int = number(1, 100_000, 256)
+    seed: int = number(0, 2**31 - 1, 0)
     compute: Compute = REQUIRED
 
 

@@ -172,10 +172,10 @@ def _require_images(images: np.ndarray, description: Description) -> None:
 
 def _require_shapes(file: Path, description: Description, image: Any, classes: Any) -> None:
     """The graph takes and gives what the description says."""
-    given, expected = (*image, classes), (*description.image_shape, len(description.classes))
-    if tuple(map(str, given)) != tuple(map(str, expected)):
-        shown = f"images and classes {tuple(given)}, described as {expected}"
-        raise _damaged(file, ValueError(shown))
+    described = (*description.image_shape, len(description.classes))
+    given, expected = (", ".join(map(str, sizes)) for sizes in ((*image, classes), described))
+    if given != expected:
+        raise _damaged(file, ValueError(f"images and classes are {given}, described as {expected}"))
 
 
 def _damaged(file: Path, error: Exception) -> UserError:

@@ -94,7 +94,9 @@ class _Together:
             return ops.softmax(self._weighted(_logarithm(scaled)), axis=-1)
         mixture = self._weighted(scaled)
         if self.combination.method == "vote":
-            votes = ops.one_hot(ops.argmax(scaled, axis=-1), self.weights.shape[1], dtype="float32")
+            # Keras's argmax looks at the bits of -0.0, for which LiteRT has no operation
+            best = ops.top_k(scaled, 1)[1][..., 0]
+            votes = ops.one_hot(best, self.weights.shape[1], dtype="float32")
             mixture = self._weighted(votes) * (1 - ADMIXTURE) + mixture * ADMIXTURE
         positive = ops.maximum(mixture, FLOOR)
         return positive / ops.sum(positive, axis=-1, keepdims=True)

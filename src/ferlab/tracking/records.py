@@ -195,6 +195,13 @@ def add_metrics(run_id: str, values: dict[str, float]) -> None:
     mlflow.log_metrics(values, run_id=run_id)
 
 
+def add_file(run_id: str, file: Path, folder: str) -> None:
+    """Keep a file as an artifact of a recorded run."""
+    from mlflow.tracking import MlflowClient
+
+    MlflowClient().log_artifact(run_id, str(file), folder)
+
+
 def _all_runs(client: Any) -> list[Any]:
     return _pages(client, [item.experiment_id for item in client.search_experiments()])
 
