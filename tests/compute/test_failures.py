@@ -58,8 +58,9 @@ def test_what_passes_is_repeated_and_what_stays_is_not():
     assert passes(api.ServiceUnavailable("away"))
     assert passes(api.TooManyRequests("slow down"))
     assert passes(api.TooManyRequests("Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'"))
+    assert passes(api.TooManyRequests("Resource has been exhausted (e.g. check quota)."))
     assert passes(requests.ConnectionError("reset"))
-    assert not passes(api.TooManyRequests("Quota exceeded for custom_model_training_nvidia_a100_gpus"))
+    assert not passes(api.TooManyRequests("The following quota metrics exceed quota limits: nvidia_a100_gpus"))
     assert not passes(api.Forbidden("no"))
     assert not passes(UserError("no"))
 
