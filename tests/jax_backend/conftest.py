@@ -67,3 +67,14 @@ def outcome_of() -> Callable[[subprocess.Popen[str]], dict[str, Any]]:
         return dict(json.loads(printed.splitlines()[-1]))
 
     return outcome
+
+
+@pytest.fixture
+def jax_packages(jax_python: Path, tmp_path: Path) -> Path:
+    """A folder with JAX alone, to be found beside the packages of this environment."""
+    folder = tmp_path / "jax-packages"
+    folder.mkdir()
+    (installed,) = jax_python.parents[1].glob("lib/python3*/site-packages")
+    for package in [*installed.glob("jax*"), installed / "ml_dtypes", installed / "opt_einsum"]:
+        (folder / package.name).symlink_to(package)
+    return folder

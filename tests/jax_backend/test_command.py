@@ -33,17 +33,6 @@ finally:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-@pytest.fixture
-def jax_packages(jax_python, tmp_path):
-    """A folder with JAX alone, to be found beside the packages of this environment."""
-    folder = tmp_path / "jax-packages"
-    folder.mkdir()
-    (installed,) = jax_python.parents[1].glob("lib/python3*/site-packages")
-    for package in [*installed.glob("jax*"), installed / "ml_dtypes", installed / "opt_einsum"]:
-        (folder / package.name).symlink_to(package)
-    return folder
-
-
 def finished(command, environment, home):
     """The JSON object that the command wrote, and the last line that it printed."""
     out = home / "result.json"
