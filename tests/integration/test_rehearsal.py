@@ -19,12 +19,18 @@ from ferlab.datasets.synthetic.layouts import write_synthetic
 from .conftest import Workplace
 
 DATA = ("dataset.accept_alarms=true", "preparation.size_px=48")
-PIPELINE = ("pipeline", "experiments=rehearsed", *DATA, "compute=rehearsal", "compute.trainer.machine=a2-highgpu-2g")
+PIPELINE = (
+    "pipeline",
+    "experiments=rehearsed",
+    *DATA,
+    "compute=rehearsal",
+    "compute.trainer.machine=a2-highgpu-2g",
+    "debug.max_epochs=2",
+)
 STUDY = """# @package _global_
 defaults:
   - affectnet_two_phase
 deterministic: true
-debug: {max_epochs: 2}
 compute:
   trainer: {at_once: 1}
 pipeline:
