@@ -11,6 +11,7 @@ from ferlab.compute.cluster import delete_batch, delete_cluster
 from ferlab.compute.ledger import BATCH, CLUSTER, GONE, OPEN, TRAINING, Entry
 from ferlab.compute.target import OWNER
 from ferlab.compute.training import ENDED, attempts_of, end_training, hours
+from ferlab.config.cloud_rules import REHEARSAL
 from ferlab.config.schema import CloudConfig
 
 COLUMNS = ("job", "kind", "state", "region", "machines", "began", "hours", "logs")
@@ -117,7 +118,9 @@ def _row(entry: Entry, state: str, session: Session) -> list[str]:
 def _logs(entry: Entry, session: Session) -> str:
     """Where the log can be read."""
     if session.target.is_rehearsal:
-        return str(session.ledger.home / "rehearsal")
+        from ferlab.compute.rehearsal.service import logs
+
+        return str(logs(session.ledger.home / REHEARSAL, entry.resource))
     if entry.kind == TRAINING:
         number = entry.resource.rpartition("/")[2]
         return f"{CONSOLE}/vertex-ai/training/custom-jobs?project={entry.project}&job={number}"

@@ -10,9 +10,10 @@ from ferlab.commands.confirmation import confirm
 from ferlab.commands.terminal import Terminal
 from ferlab.compute import cluster, training
 from ferlab.compute.clients import Clients
-from ferlab.compute.ledger import Ledger
+from ferlab.compute.ledger import GONE, HOME, OPEN, Ledger
 from ferlab.compute.preflight import check_access, check_regions, credentials_and_project
 from ferlab.compute.target import Target
+from ferlab.compute.training import hours
 from ferlab.config.cloud_rules import REHEARSAL
 from ferlab.config.nodes import Compute
 from ferlab.errors import UserError
@@ -26,6 +27,7 @@ NO_IMAGE = (
     "compute.trainer.image: must name the container to train in (REGION-docker.pkg.dev/PROJECT/REPOSITORY/ferlab:TAG); "
     "docs/cloud.md says how it is made."
 )
+STANDING = {OPEN: "not seen to its end: ferlab cloud clean", HOME: "ended", GONE: "deleted"}
 NO_AGREEMENT = "Nothing was created."
 
 
@@ -39,6 +41,7 @@ class Session:
     ledger: Ledger
     terminal: Terminal
     trainings: int
+    began_s: float = field(default_factory=time.time)
     _agreed: bool = field(default=False, repr=False)
 
     @property
@@ -58,6 +61,16 @@ class Session:
         if not confirm(self.question()):
             raise UserError(NO_AGREEMENT)
         self._agreed = True
+
+    def account(self) -> None:
+        """Say what this command had in the cloud, for how long, and whether it is gone."""
+        rows = [
+            [entry.resource or entry.job, entry.region, entry.machines, STANDING[entry.state], f"{hours(entry):.2f}"]
+            for entry in self.ledger.entries()
+            if entry.began_s >= self.began_s and entry.target == self.target.name
+        ]
+        if rows:
+            self.terminal.table("In the cloud", ["resource", "region", "machines", "", "hours"], rows, 4)
 
     def question(self) -> str:
         """What is going to be used, and for how long at most."""

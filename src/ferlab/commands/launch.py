@@ -147,7 +147,11 @@ class Job:
             context.raw = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
             context.raw.pop("sweep", None)  # it stands on the sweep's own run
             _reach(config, context)
-            result = sweep_job.carry_out(self.work, config, context) if sweep_job else self.work(config, context)
+            try:
+                result = sweep_job.carry_out(self.work, config, context) if sweep_job else self.work(config, context)
+            finally:
+                if context.cloud and self.command != "cloud":
+                    context.cloud.account()
             outcome = Outcome(result)
         except Exception as error:
             outcome = Outcome(error=error)
