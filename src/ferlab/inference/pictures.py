@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from ferlab.errors import UserError
 from ferlab.imaging.codec import IMAGE_SUFFIXES, ImageError, decode
 from ferlab.inference.pipeline import Picture
@@ -47,6 +49,14 @@ def picture_of_bytes(data: bytes, source: str, colour: str) -> Picture:
     """As ``read_picture``, of the bytes of an image file."""
     try:
         pixels = decode(data, "rgb")
-        return Picture(source, pixels, cut_from=decode(data, "gray") if colour == "gray" else pixels)
+        if colour == "rgb":
+            return Picture(source, pixels, cut_from=pixels)
+        return Picture(source, pixels, cut_from=pixels[:, :, 0] if _is_gray(pixels) else decode(data, "gray"))
     except ImageError as error:
         return Picture(source, None, str(error))
+
+
+def _is_gray(pixels: np.ndarray) -> bool:
+    """Whether all channels are the same, so that any of them is what the decoder's own gray would be."""
+    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    return bool(np.array_equal(red, green) and np.array_equal(red, blue))

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ferlab.edge.runtimes import Runtime
@@ -105,7 +107,8 @@ class Pipeline:
     def _seen(self, items: Iterable[Any], load: Callable[[Any], Picture], keep_pixels: bool) -> Iterator[_Seen]:
         """Pictures searched by several threads, in order; a few are ahead of the one that is wanted."""
         each = ((item,) for item in items)
-        return in_order(lambda one: self._look(load(one), keep_pixels), each, self.threads, self.threads)
+        with _threads_of_opencv(1 if self.threads > 1 else cv2.getNumThreads()):
+            yield from in_order(lambda one: self._look(load(one), keep_pixels), each, self.threads, self.threads)
 
     def _look(self, picture: Picture, keep_pixels: bool) -> _Seen:
         nothing = np.empty((0, *self.runtime.description.image_shape), np.uint8)
@@ -144,6 +147,17 @@ class Pipeline:
         if not hasattr(self._own, "detector"):
             self._own.detector = FaceDetector(self.looking.seen_px, self.looking.min_score)
         return self._own.detector
+
+
+@contextmanager
+def _threads_of_opencv(count: int) -> Iterator[None]:
+    """How many threads OpenCV uses by itself; where pictures share the cores already, more are in each other's way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _answer(seen: _Seen, rows: np.ndarray) -> PictureAnswer:
