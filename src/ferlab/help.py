@@ -88,6 +88,7 @@ EXAMPLES = {
     "demo": (
         "ferlab demo run=ID",
         "ferlab demo model=FILE.tflite port=8080",
+        "ferlab demo run=ID runtime=litert-int8 abstain_below=0.5",
     ),
     "pipeline": (
         "ferlab pipeline experiments=quickstart",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ferlab.errors import UserError
-from ferlab.inference.detection import FaceDetector
+from ferlab.inference.detection import FaceDetector, _AnySize, _Square, weights_file
 
 from .conftest import scene
 
@@ -49,6 +49,26 @@ def test_a_gray_picture_is_searched_too():
 def test_nothing_is_found_where_nothing_is(shape):
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     assert FaceDetector().find(noise) == []
+
+
+@pytest.mark.parametrize(
+    "places", [[(200, 120, 200)], [(10, 10, 120), (250, 200, 160), (480, 40, 140), (460, 300, 150)]]
+)
+@pytest.mark.parametrize("size", [(640, 480), (480, 480), (639, 431)])
+def test_both_ways_to_run_the_network_find_the_same(places, size):
+    seen = cv2.resize(cv2.cvtColor(scene(places), cv2.COLOR_RGB2BGR), size)
+    square = cv2.copyMakeBorder(seen, 0, 640 - size[1], 0, 640 - size[0], cv2.BORDER_CONSTANT)
+    by_opencv, by_onnx = _AnySize(weights_file(), 0.6).rows(square), _Square(weights_file(), 0.6).rows(seen)
+    assert len(by_opencv) == len(by_onnx) == len(places)
+    for one, other in zip(sorted(by_opencv.tolist()), sorted(by_onnx.tolist()), strict=True):
+        assert np.allclose(one[:14], other[:14], atol=0.01)
+        assert one[14] == pytest.approx(other[14], abs=1e-4)
+
+
+def test_the_quicker_way_is_taken_where_it_is_one():
+    square = _Square(weights_file(), 0.6)
+    taken = [square.is_quicker(shape) for shape in ((480, 640, 3), (360, 640, 3), (240, 320, 3), (720, 1280, 3))]
+    assert taken == [True, True, False, False]
 
 
 def test_a_missing_package_is_said_in_one_line(monkeypatch):

@@ -127,6 +127,33 @@ def test_an_answer_without_pixels_cannot_be_drawn_on(predictor, tmp_path):
         write_annotated(tmp_path, answer, predictor.description)
 
 
+@pytest.mark.parametrize("is_camera", [True, False])
+def test_a_camera_ends_by_an_interrupt_with_all_its_tables_and_a_file_does_not(
+    predictor, write_video, walk, tmp_path, is_camera
+):
+    def on_progress(done, total):
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with Video(write_video("walk.avi", walk)) as video:
+        video.is_camera = is_camera
+        arguments = (predictor, video, "walk", tmp_path, VideoSettings(), on_progress)
+        if not is_camera:
+            with pytest.raises(KeyboardInterrupt):
+                record_video(*arguments)
+            return
+        summary, _ = record_video(*arguments)
+    assert summary.pictures == 10
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["pictures"]) == 10
+    assert len(pd.read_csv(tmp_path / "people.csv")) == 1
+
+
+def test_a_video_is_watched_for_so_many_seconds(predictor, write_video, walk, tmp_path):
+    summary, counts = recorded(predictor, write_video("walk.avi", walk), tmp_path / "out", seconds=1.0)
+    assert summary.pictures == 26
+    assert (counts["expected"], counts["scored"], counts["missing"]) == (60, 26, 0)
+
+
 def test_a_curve_keeps_the_means_while_its_steps_grow():
     rng, curve = np.random.default_rng(0), Curve(2, step_s=0.1)
     times, values = np.sort(rng.uniform(0, 3000, 5000)), rng.uniform(size=(5000, 2))

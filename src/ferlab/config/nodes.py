@@ -349,7 +349,7 @@ class Faces:
     whole: bool = False
     seen_px: int = number(64, 4096, 640)
     min_score: float = number(0.05, 0.99, 0.6)
-    box_scale: float = number(0.3, 3.0, 0.96)
+    box_scale: float = number(0.3, 3.0, 0.9)
 
 
 @dataclass

