@@ -13,7 +13,7 @@ SPARK4 := build/spark4
 SPARK4_PACKAGES := "pyspark>=4.1,<4.2" "py4j==0.10.9.9"
 
 .PHONY: help install demo test test-slow test-spark4 bench-verify bench-preparation bench-reading bench-encodings \
-	bench-listing bench-capacity bench-training bench-evaluation bench-ensemble bench-sweeps lint lock clean
+	bench-listing bench-capacity bench-training bench-evaluation bench-ensemble bench-sweeps bench-edge lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ bench-ensemble: install ## the ensemble of the stored predictions of experiments
 
 bench-sweeps: install ## epochs saved by pruning, gain of a second worker, cost of a job (FER2013=DIR for real faces)
 	$(BIN)/python benchmarks/sweeps.py $(if $(FER2013),--fer2013 $(FER2013))
+
+bench-edge: install ## speed, size and memory of LiteRT and ONNX files against Keras
+	$(BIN)/python benchmarks/edge.py
 
 lint: install
 	$(BIN)/ruff check .

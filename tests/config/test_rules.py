@@ -392,6 +392,34 @@ def test_sweeps_that_cannot_be_judged_or_named_are_refused(sweep, key):
     assert list(found(rules.sweep_judged, sweep)) == [key]
 
 
+@pytest.mark.parametrize(
+    ("format_name", "precision", "output", "key"),
+    [
+        ("onnx", "int8", "float32", "precision"),
+        ("keras", "float16", "float32", "precision"),
+        ("litert", "dynamic", "uint8", "output"),
+        ("litert", "int8", "uint8", None),
+        ("onnx", "float32", "float32", None),
+    ],
+)
+def test_formats_come_in_certain_precisions(format_name, precision, output, key):
+    assert list(found(rules.precision_of_format, format_name, precision, output)) == ([key] if key else [])
+
+
+@pytest.mark.parametrize(
+    ("variants", "threads", "keys"),
+    [
+        (["keras", "litert-int8", "onnx-float32"], [1, 0], []),
+        (["litert-int4"], [1], ["variants"]),
+        ([], [1], ["variants"]),
+        (["onnx"], [-1], ["threads"]),
+        (["onnx"], [], ["threads"]),
+    ],
+)
+def test_what_is_measured_must_be_known(variants, threads, keys):
+    assert list(found(rules.variants_known, variants, threads)) == keys
+
+
 def test_every_rule_is_in_the_list_that_validate_runs():
     written = {
         value

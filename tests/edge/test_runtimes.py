@@ -121,5 +121,7 @@ def test_threads_change_no_answer(exported: dict[str, Path], images: np.ndarray)
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(UserError, match=r"no-such-package is not installed .* pip install 'ferlab\[edge\]'"):
+    with pytest.raises(UserError, match=r"no-such-package is not installed or .* pip install 'ferlab\[edge\]'"):
         packages.package("no_such_package.inside")
+    with pytest.raises(UserError, match=r"no-such-package is not installed. Get it with: pip install"):
+        packages.require_package("no_such_package")

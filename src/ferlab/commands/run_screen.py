@@ -168,6 +168,7 @@ def next_steps(record: RunRecord) -> Iterator[str]:
     elif stage in ("train", "ensemble"):
         yield f"ferlab evaluate run={short}"
         yield f"ferlab register run={short} model=NAME"
+        yield f"ferlab export run={short} precision=int8"
         yield f"ferlab compare study={record.study}"
         if stage == "train":
             yield f"ferlab train from_run={short} KEY=VALUE"

@@ -11,11 +11,11 @@ from ferlab.edge.description import Description
 from ferlab.edge.files import describe_file
 from ferlab.edge.litert import write_litert
 from ferlab.edge.onnx_file import write_onnx
-from ferlab.edge.packages import package
+from ferlab.edge.packages import require_package
 
 ENDING = {"litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
-NEEDED = {"litert": ("ai_edge_litert.interpreter",), "onnx": ("onnx", "onnxruntime", "tf2onnx"), "keras": ()}
-"""Modules of the optional packages."""
+NEEDED = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx"), "keras": ()}
+"""The optional packages, as they are imported."""
 UNFIT_FOR_A_NAME = re.compile(r"[^\w.-]+")
 
 
@@ -45,8 +45,8 @@ class Target:
 
     def require_packages(self) -> None:
         """UserError when a package that it needs is not installed."""
-        for module in NEEDED[self.format]:
-            package(module)
+        for name in NEEDED[self.format]:
+            require_package(name)
 
 
 def export_file(
