@@ -2,6 +2,8 @@
 # the packages, and the GPU's libraries: --build-arg GPU=gpu for TensorFlow, GPU=gpu-jax for several replicas.
 FROM python:3.11.13-slim-bookworm
 ARG GPU=gpu
+# where Vertex AI puts the driver
+ENV PATH=/usr/local/nvidia/bin:${PATH} LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/nvidia/lib
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
 WORKDIR /opt/ferlab
 RUN useradd --create-home --uid 1000 ferlab

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from ferlab import interrupts
 from ferlab.cli import INTERRUPTED, USER_ERROR, set_up_environment
+from ferlab.commands.backend import gpu_names, set_up_backend
 from ferlab.commands.cloud_training import PROGRESS
 from ferlab.commands.homecoming import OLD_HOME, STATE
 from ferlab.commands.launch import HOME_VARIABLE, Context, machine_facts
@@ -26,6 +27,7 @@ from ferlab.commands.train import train
 from ferlab.compute.container import ORDER
 from ferlab.compute.training import REFUSAL
 from ferlab.config.files import config_root
+from ferlab.config.nodes import Compute
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
@@ -57,6 +59,8 @@ def main(folder: str) -> int:
     interrupts.install()
     replica = Replica.of(os.environ)
     try:
+        if replica.is_first:
+            places.remove(joined(folder, REFUSAL))  # of an earlier attempt
         _train(folder, replica)
     except UserError as error:
         print(f"ferlab: {error}", file=sys.stderr)
@@ -137,6 +141,7 @@ def _earlier_run(order: dict[str, Any], server: str | None) -> RunRecord | None:
 
 
 def _carry_out(order: dict[str, Any], earlier: RunRecord | None, server: str | None, context: Context) -> None:
+    _check_gpus(order["gpus"])
     place = order["prepared"]
     prepared = on_this_machine(Prepared(place, Manifest.load(place), reused=True), context)
     tags = {**order["tags"]}
@@ -150,6 +155,19 @@ def _carry_out(order: dict[str, Any], earlier: RunRecord | None, server: str | N
     if server or earlier is not None:
         context.store.project_run = order["run_id"] if earlier is None else earlier.id
     train(_config(order["config"]), context, prepared, order["prepare_run"], name=order["name"], tags=tags)
+
+
+def _check_gpus(expected: int) -> None:
+    """UserError when the machine's GPUs are not seen: on its processor a training would cost as much and never end."""
+    if not expected:
+        return
+    set_up_backend(Compute(name="local"))
+    seen = len(gpu_names())
+    if seen < expected:
+        message = (
+            f"compute.trainer.machine has {expected} GPUs, this container sees {seen}. Build it from the Dockerfile."
+        )
+        raise UserError(message)
 
 
 def _config(raw: dict[str, Any]) -> TrainConfig:

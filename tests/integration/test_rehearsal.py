@@ -145,7 +145,8 @@ def test_whatever_goes_wrong_the_result_is_the_same(clean, faces, place):
     assert scores(done.result) == scores(clean[1].result)
     assert shards(place.home / "staged") == shards(clean[0].home / "staged")
     used = json.loads((place.home / STATE / "faults-used.json").read_text())
-    assert used["unavailable"] >= 30, used
+    assert sum(count for name, count in used.items() if name.endswith("refused")) == 30, used
+    assert used["lost"] == 1, used
     nothing_is_left(place)
 
 

@@ -26,7 +26,7 @@ def main() -> list[Outcome]:
 
 def run(config: CloudConfig, context: Context) -> dict[str, Any]:
     """Do what ``action`` says; the result has ``jobs``, ``synced``, ``cleaned``."""
-    context.begin_cloud(config.compute, trainings=0)
+    context.begin_cloud(config.compute, trainings=None)
     session = context.cloud
     actions: dict[str, Callable[[Session, Context], dict[str, Any]]] = {"status": status, "sync": sync, "clean": clean}
     return actions[config.action](session, context) if session else {}

@@ -44,10 +44,11 @@ def in_bucket(dataset: Dataset, session: Session) -> Dataset:
     root = str(dataset.root)
     if is_remote(root):
         return dataset
+    session.agree()
     source = Path(root).expanduser().resolve()
     url = joined(session.target.raw, dataset.name, source.name)
     with session.terminal.progress("uploading", "files") as on_progress:
-        done = upload(source, url, on_progress, session.ledger.home / "cloud" / "uploads")
+        done = upload(source, url, on_progress, session.ledger.home / "cloud" / "uploads" / session.target.name)
     if done.sent:
         session.terminal.say(f"uploaded {done.sent:,} files, {done.there:,} were there: {url}")
     return replace(dataset, root=url)

@@ -78,8 +78,10 @@ class Session:
         machines = cluster.machines_of(spark)
         parts = [f"a cluster for at most {spark.max_hours:g} h ({machines}) unless the data is prepared"]
         if self.trainings:
-            machines, hours = training.machines_of(trainer), trainer.max_hours
-            parts.append(f"{self.trainings} x training for at most {hours:g} h each ({machines})")
+            machines, most = training.machines_of(trainer), trainer.max_hours
+            parts.append(
+                f"{self.trainings} x training for at most {most:g} h, {trainer.tries} times if taken away ({machines})"
+            )
         where = f"project {self.target.project}, {', '.join(cloud.regions)}"
         return f"In {where} this uses {'; '.join(parts)}. Begin?"
 
@@ -105,8 +107,8 @@ def stand_in(compute: Compute, home: Path) -> Any:
     return endpoints
 
 
-def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int) -> Session:
-    """Connect, and say whatever can be known to fail.
+def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | None) -> Session:
+    """Connect, and say whatever can be known to fail; ``trainings`` None: nothing new is going to be sent.
 
     Raises:
         UserError: no container is named for trainings; credentials, project, bucket or regions are wrong; a service is
@@ -124,9 +126,10 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int) -> S
         credentials, project = credentials_and_project(compute.cloud.project)
         target = Target.of(compute, project, home)
     clients = Clients(target, credentials)
-    check_regions(target, compute.cloud)
+    if trainings is not None:
+        check_regions(target, compute.cloud)
     check_access(clients, compute.cloud)
-    return Session(compute, target, clients, Ledger(home), terminal, trainings)
+    return Session(compute, target, clients, Ledger(home), terminal, trainings or 0)
 
 
 def clock(seconds: float) -> str:

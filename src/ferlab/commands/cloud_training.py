@@ -15,6 +15,7 @@ from ferlab.compute.container import ORDER
 from ferlab.compute.shipping import ship_code, ship_weights
 from ferlab.compute.target import label_text, new_job
 from ferlab.compute.training import Sent, Trainings, new_entry
+from ferlab.config.machines import gpus_of
 from ferlab.errors import UserError
 from ferlab.storage import places
 from ferlab.storage.objects import is_remote
@@ -96,10 +97,13 @@ def _write_order(
 ) -> Any:
     """The entry of a training whose folder in the bucket says all that there is to do."""
     store = context.store
-    server = store.uri if is_open_server(store.uri, session.target.is_rehearsal) else None
+    # replicas find out together where to go on, from the store that the snapshot holds
+    alone = session.compute.trainer.replicas == 1
+    server = store.uri if alone and is_open_server(store.uri, session.target.is_rehearsal) else None
     name, tags = store.named(order.name, order.tags, "train", parent)
     run_id = store.reserve("train", order.study, name, tags) if server else None
     about = {"name": name, "study": order.study, "run_id": run_id, "server": server, "store": store.uri}
+    _, gpus = gpus_of(session.compute.trainer.machine)
     job = new_job(label_text(order.name))
     entry = new_entry(session.clients, session.compute.cloud, session.compute.trainer, job, about)
     entry = session.ledger.write(replace(entry, compute=asdict(session.compute)))
@@ -115,6 +119,7 @@ def _write_order(
         "diff": store.code.diff,
         "server": server,
         "run_id": run_id,
+        "gpus": 0 if session.target.is_rehearsal else gpus,
     }
     places.write_bytes(joined(entry.folder, ORDER), json.dumps(content, indent=1).encode())
     return entry
@@ -159,7 +164,7 @@ class _Epochs:
         """Read what the training wrote of its last epoch."""
         try:
             row: Mapping[str, Any] = json.loads(places.read_bytes(joined(sent.entry.folder, PROGRESS)))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, UserError):  # it only shows progress
             return
         if row["epoch"] > self.said:
             self.said = row["epoch"]

@@ -60,7 +60,7 @@ class Context:
             self._store = connect(self.home, config_root(), project_run, self.command, _code_of_process(config_root()))
         return self._store
 
-    def begin_cloud(self, compute: Compute, trainings: int) -> None:
+    def begin_cloud(self, compute: Compute, trainings: int | None) -> None:
         """Connect to the cloud, as checked as it can be; the store is looked at first, as nothing would be recorded."""
         from ferlab.commands.cloud_session import begin
 

@@ -14,7 +14,7 @@ from ferlab.compute.ledger import BATCH, CLUSTER, GONE, Entry, Ledger
 from ferlab.config.cloud_nodes import Cloud, Cluster
 from ferlab.errors import UserError
 
-RUNNING, ERROR = "RUNNING", "ERROR"
+RUNNING, ERROR, DELETING = "RUNNING", "ERROR", "DELETING"
 JOB_DONE, JOB_FAILED = ("DONE",), ("ERROR", "CANCELLED")
 BATCH_DONE, BATCH_FAILED = ("SUCCEEDED",), ("FAILED", "CANCELLED")
 DELETE_S = 600.0
@@ -143,13 +143,17 @@ def delete_cluster(clients: Clients, region: str, name: str, poll_s: float, sett
         if time.monotonic() >= began + settle_s:
             return
         time.sleep(poll_s)
-    while clients.cluster(region, name) is not None:
+    asked = False
+    while (cluster := clients.cluster(region, name)) is not None:
+        asked = asked or cluster.status.state.name == DELETING
         if time.monotonic() > until:
             message = (
                 f"cluster {name} ({region}): is not gone after {DELETE_S:.0f} s. `ferlab cloud clean` tries again."
             )
             raise UserError(message)
-        clients.delete_cluster(region, name)
+        if not asked:  # a second request is refused while the first is carried out
+            clients.delete_cluster(region, name)
+            asked = True
         time.sleep(poll_s)
 
 
@@ -181,7 +185,8 @@ def _ended(found: Callable[[], Any], state_of: Callable[[Any], tuple[str, str]],
         state, said = state_of(thing)
         if state:
             return state, said
-        work.look()
+        with contextlib.suppress(UserError):  # it only shows progress
+            work.look()
         time.sleep(work.poll_s)
 
 

@@ -1,5 +1,6 @@
 """Requests to Dataproc as its REST interface has them: pure functions, the same config gives the same request."""
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def cluster_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shi
     return {
         "projectId": target.project,
         "region": region,
-        "requestId": job,
+        "requestId": _request_id(region, job),
         "cluster": {
             "projectId": target.project,
             "clusterName": cluster_name(job),
@@ -70,7 +71,7 @@ def job_request(target: Target, shipped: Shipped, job: str, region: str, folder:
     return {
         "projectId": target.project,
         "region": region,
-        "requestId": job_id,
+        "requestId": _request_id(region, job_id),
         "job": {
             "reference": {"projectId": target.project, "jobId": job_id},
             "placement": {"clusterName": cluster_name(job)},
@@ -96,7 +97,7 @@ def batch_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shipp
     return {
         "parent": f"projects/{target.project}/locations/{region}",
         "batchId": f"{job}-{attempt}",
-        "requestId": f"{job}-{attempt}",
+        "requestId": _request_id(region, f"{job}-{attempt}"),
         "batch": {
             "labels": target.labels("prepare", job),
             "pysparkBatch": {
@@ -130,6 +131,11 @@ def job_properties() -> dict[str, str]:
 def cluster_name(job: str) -> str:
     """The name of the cluster that a job has to itself (at most 51 characters)."""
     return f"ferlab-{job}"
+
+
+def _request_id(region: str, job: str) -> str:
+    """The same for the same piece of work, so that a repeated request does nothing; a service takes 40 characters."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{region}/{job}"))
 
 
 def _nodes(count: int, machine: str, disk_gb: int) -> Request:

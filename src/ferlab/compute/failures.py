@@ -8,7 +8,7 @@ from ferlab.errors import UserError, first_line
 
 LOGIN = "Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
 CAPACITY = re.compile(
-    r"RESOURCE_POOL_EXHAUSTED|does not have enough resources|[Rr]esources are insufficient|stockout|"
+    r"RESOURCE_POOL_EXHAUSTED|does not have enough resources|[Rr]esources are insufficient|[Ss]tockout|STOCKOUT|"
     r"[Cc]apacity (?:is )?(?:not available|insufficient)",
 )
 QUOTA = re.compile(r"exceeds? quota limit|[Ii]nsufficient '?\w+'? quota|Quota '[^']+' exceeded")
@@ -41,7 +41,7 @@ def told(error: Exception, target: Target, region: str, what: str) -> Exception:
 
     cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
     said = str(cause.message) if isinstance(cause, api.GoogleAPICallError) else str(cause)
-    message = ADDRESS.sub("", (said.splitlines() or [type(cause).__name__])[0])[:300]
+    message = ADDRESS.sub("", " ".join(said.split()) or type(cause).__name__)[:300]
     where = f"{what} (project {target.project}, {region})"
     if lacks_capacity(message):
         return NoCapacityError(f"{where}: {message}")

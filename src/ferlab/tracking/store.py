@@ -208,7 +208,8 @@ def is_open_server(uri: str, loopback: bool) -> bool:
     Passwords are not sent along: whoever may look at a job could read them. ``loopback``: it is this very machine.
     """
     address = urlsplit(uri)
-    if address.scheme not in ("http", "https") or os.environ.get("MLFLOW_TRACKING_PASSWORD") or address.password:
+    secret = any(os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    if address.scheme not in ("http", "https") or secret or "@" in address.netloc:
         return False
     return loopback or address.hostname not in LOOPBACK
 
