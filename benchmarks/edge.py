@@ -2,11 +2,11 @@
 
     python benchmarks/edge.py [--rounds 5] [--backbones mobilenetv2,seq1] [--threads 1]
 
-Untrained networks of 48 px gray faces in their usual working size (MobileNetV2: 96 px), calibrated on drawn
-noise: what weights are changes neither size nor speed. Every file is measured in a process of its own, one
-after another, in every round; the numbers are medians over the rounds. Bars, on one thread: int8 LiteRT
-answers at least 10 times as many images a second as Keras called in a compiled function with one image, 5
-times as many as Keras with 32 at once, and its file is at most 3 MB. Exit code 1 when one is missed.
+Untrained networks of 48 px gray faces in their usual working size (MobileNetV2: 96 px), calibrated on drawn noise:
+weights change neither size nor speed. Every file is measured in a process of its own, one after another, in every
+round; the numbers are medians over the rounds. Bars, on one thread: int8 LiteRT answers at least 10 times as many
+images a second as Keras called in a compiled function with one image, 5 times as many as Keras with 32 at once, and
+its file is at most 3 MB. Exit code 1 when one is missed.
 """
 
 import argparse

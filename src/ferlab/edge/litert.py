@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ferlab.edge.bias_correction import correct_biases
 from ferlab.edge.graph import answer_only, require_tensorflow
 from ferlab.edge.packages import package
 from ferlab.errors import UserError
@@ -19,9 +20,9 @@ def write_litert(
     """Convert ``model`` for one image a call; uint8 pixels in, float32 probabilities out in every precision.
 
     ``int8`` needs ``representative`` images, uint8 (n, size_px, size_px, channels): ranges of activations are theirs,
-    weights have one scale a channel. With ``uint8_output`` it gives the quantised probabilities, to be multiplied by
-    the scale that stands in the file. ``dynamic`` has int8 weights and computes ranges of activations as it goes,
-    ``float16`` only stores weights so.
+    weights have one scale a channel, biases are corrected on them. With ``uint8_output`` it gives the quantised
+    probabilities, to be multiplied by the scale that stands in the file. ``dynamic`` has int8 weights and computes
+    ranges of activations as it goes, ``float16`` only stores weights so.
 
     Raises:
         UserError: Keras runs on another backend than TensorFlow, or the network has operations that LiteRT lacks.
@@ -57,6 +58,11 @@ def write_litert(
             raise
     if lacking := foreign_operations(file):
         raise _not_built_in(model.name, lacking)
+    if precision == "int8" and representative is not None:
+        exact = file.with_suffix(".float32.tflite")
+        write_litert(model, exact, "float32")
+        correct_biases(file, exact, representative)
+        exact.unlink()
 
 
 def _one_by_one(images: np.ndarray | None) -> Iterator[list[np.ndarray]]:
