@@ -78,7 +78,7 @@ class Parity:
     images: int = number(1000, 10_000_000, 3000)
     float32: float = number(0.0, 1.0, 0.999)
     float16: float = number(0.0, 1.0, 0.995)
-    dynamic: float = number(0.0, 1.0, 0.975)
+    dynamic: float = number(0.0, 1.0, 0.98)
     int8: float = number(0.0, 1.0, 0.97)
     accuracy_lost: float = number(0.0, 1.0, 0.01)
     resamples: int = number(100, 1_000_000, 2000)
