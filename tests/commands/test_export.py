@@ -11,7 +11,8 @@ import pytest
 from ferlab.commands import export as command
 from ferlab.commands.ensemble import ensemble
 from ferlab.commands.export import run
-from ferlab.config.nodes import Combination, Compute, Parity
+from ferlab.config.edge_nodes import Parity
+from ferlab.config.nodes import Combination, Compute
 from ferlab.config.schema import EnsembleConfig, ExportConfig
 from ferlab.edge.runtimes import open_model
 from ferlab.errors import UserError

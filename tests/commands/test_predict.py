@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from ferlab.commands.predict import run, source_of
-from ferlab.config.nodes import Compute, Faces, VideoScoring
+from ferlab.config.edge_nodes import Faces, VideoScoring
+from ferlab.config.nodes import Compute
 from ferlab.config.schema import PredictConfig
 from ferlab.datasets.synthetic.drawing import draw_face
 from ferlab.datasets.synthetic.population import sample_face

@@ -2,7 +2,7 @@
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context
-from ferlab.config.nodes import Faces
+from ferlab.config.edge_nodes import Faces
 from ferlab.config.schema import DemoConfig, PredictConfig
 from ferlab.inference.pipeline import Looking
 from ferlab.inference.predictor import Predictor

@@ -10,7 +10,7 @@ from ferlab.commands.debugging import inherited_tags, warn_of_debug
 from ferlab.commands.export_record import Exported, keep, log_parity
 from ferlab.commands.exporting import Drawn, Subject, drawn_images, subject_of
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.config.nodes import Parity as Bounds
+from ferlab.config.edge_nodes import Parity as Bounds
 from ferlab.config.schema import ExportConfig
 from ferlab.edge.export import Target, export_file
 from ferlab.edge.parity import Parity, parity_of, shortfalls

@@ -7,9 +7,6 @@ from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.emotions import TAXONOMIES
 from ferlab.manifest import COLOURS, ENCODINGS, TARGETS, WEIGHTINGS
 
-PRECISIONS = {"litert": ("float32", "float16", "dynamic", "int8"), "onnx": ("float32",), "keras": ("float32",)}
-"""What an exported file of each format may store and compute with."""
-
 
 @dataclass
 class Synthesize:
@@ -64,25 +61,6 @@ class Preparation:
     shards: int | None = number(1, 1_000_000, None)
     class_weights: str = choice(WEIGHTINGS, "inverse_frequency")
     max_rejected: float = number(0.0, 1.0, 0.01)
-
-
-@dataclass
-class Parity:
-    """What an exported model must keep of the trained one, on validation.
-
-    ``images``: how many are looked at, all where there are fewer; ``float32`` to ``int8``: the share of them on which
-    the most probable class must be the same; ``accuracy_lost``: how much may be, as a share, in any precision.
-    ``resamples`` and ``seed`` are of the interval of that difference, and of the draw.
-    """
-
-    images: int = number(1000, 10_000_000, 3000)
-    float32: float = number(0.0, 1.0, 0.999)
-    float16: float = number(0.0, 1.0, 0.995)
-    dynamic: float = number(0.0, 1.0, 0.98)
-    int8: float = number(0.0, 1.0, 0.97)
-    accuracy_lost: float = number(0.0, 1.0, 0.01)
-    resamples: int = number(100, 1_000_000, 2000)
-    seed: int = number(0, 2**31 - 1, 0)
 
 
 @dataclass
@@ -336,27 +314,3 @@ class Pipeline:
 
     members: list[Member] = REQUIRED
     weights: str = "imagenet"
-
-
-@dataclass
-class Faces:
-    """How faces are found: ``whole`` pictures are faces already.
-
-    ``seen_px``: longer side that the detector looks at; ``min_score``: of a face that counts; ``box_scale``: side of
-    the cut as a share of the detector's box, to which the model's own margin is added.
-    """
-
-    whole: bool = False
-    seen_px: int = number(64, 4096, 640)
-    min_score: float = number(0.05, 0.99, 0.6)
-    box_scale: float = number(0.3, 3.0, 0.9)
-
-
-@dataclass
-class VideoScoring:
-    """Every ``every``-th frame is scored; ``smooth_s`` is the constant of smoothing; ``seconds`` 0 goes to the end."""
-
-    every: int = number(1, 100_000, 1)
-    smooth: str = choice(("none", "exponential", "hmm"), "exponential")
-    smooth_s: float = number(0.001, 3600.0, 0.5)
-    seconds: float = number(0.0, 1e7, 0.0)

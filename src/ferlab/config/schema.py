@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from ferlab.config.edge_nodes import PRECISIONS, Faces, Parity, VideoScoring
 from ferlab.config.fields import REQUIRED, choice, number
 from ferlab.config.nodes import (
-    PRECISIONS,
     Augment,
     Backbone,
     Combination,
@@ -12,14 +12,11 @@ from ferlab.config.nodes import (
     Dataset,
     Debug,
     Evaluation,
-    Faces,
     Intervals,
-    Parity,
     Pipeline,
     Preparation,
     Recipe,
     Sweep,
-    VideoScoring,
 )
 
 SPLITS = ("validation", "test")
