@@ -33,3 +33,23 @@ def test_a_signal_that_python_swallowed_comes_back_at_the_next_check(sent, raise
 def test_without_a_signal_nothing_is_raised():
     code = "from ferlab import interrupts; interrupts.install(); interrupts.check()"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+HELD = """
+import os, signal
+from ferlab import interrupts
+interrupts.install()
+try:
+    with interrupts.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        print("closed", flush=True)
+    print("went on")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_what_costs_money_is_ended_before_a_signal_counts():
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["closed", "interrupted"], done.stderr

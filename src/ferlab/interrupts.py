@@ -4,8 +4,11 @@ An exception raised in a weak reference's callback or a finaliser is ignored, so
 be lost. The signal is remembered, and ``check`` raises it again at the next safe point.
 """
 
+import contextlib
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -24,6 +27,25 @@ def install(once: bool = False) -> None:
     signal.signal(signal.SIGINT, _handler(KeyboardInterrupt, once))
     signal.signal(signal.SIGTERM, _handler(Terminated, once))
     sys.unraisablehook = _tell_unless_interrupted
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is over: it ends what would go on costing money."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    arrived: list[int] = []
+    for number in before:
+        signal.signal(number, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def check() -> None:

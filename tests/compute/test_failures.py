@@ -25,7 +25,7 @@ TARGET = Target("gcp", "our-project", "gs://b/raw", "gs://b/processed", "gs://b/
         (api.Unauthenticated("Request had invalid authentication credentials."), "gcloud auth"),
         (DefaultCredentialsError("none"), "gcloud auth"),
         (requests.ConnectionError("refused"), "cannot be reached"),
-        (api.RetryError("late", cause=api.ServiceUnavailable("away")), "refused"),
+        (api.RetryError("late", cause=api.ServiceUnavailable("away")), "does not answer"),
     ],
 )  # fmt: skip
 def test_a_refusal_is_one_line_with_project_region_and_what_to_do(error, words):

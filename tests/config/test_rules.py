@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ferlab.config import rules
+from ferlab.config import edge_rules, rules
 from ferlab.config.nodes import (
     Augment,
     Backbone,
@@ -423,10 +423,11 @@ def test_what_is_measured_must_be_known(variants, threads, keys):
 def test_every_rule_is_in_the_list_that_validate_runs():
     written = {
         value
-        for name, value in vars(rules).items()
+        for room in (rules, edge_rules)
+        for name, value in vars(room).items()
         if not name.startswith("_")
         and callable(value)
-        and getattr(value, "__module__", "") == rules.__name__
+        and getattr(value, "__module__", "") == room.__name__
         and not isinstance(value, type)
     }
     assert {rule for _, rule in rules.RULES} == written

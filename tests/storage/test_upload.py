@@ -57,12 +57,23 @@ def test_an_object_that_appears_meanwhile_is_not_overwritten(bucket, folder):
     assert read_bytes(f"{bucket}/x") == b"first"
 
 
-def test_a_record_spares_looking_at_the_bucket_until_a_file_changes(bucket, folder, tmp_path):
-    upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records")
-    places.remove(f"{bucket}/raw")
-    assert upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records").there == 30
+def test_a_record_spares_reading_the_files_and_believes_the_bucket_alone(bucket, folder, tmp_path, monkeypatch):
+    records = tmp_path / "records"
+    upload(folder, f"{bucket}/raw", lambda *_: None, records)
+    with monkeypatch.context() as patch:
+        patch.setattr("ferlab.storage.upload.crc32c_of", lambda file: pytest.fail(f"{file} was read"))
+        assert upload(folder, f"{bucket}/raw", lambda *_: None, records).there == 30
     os.utime(folder / "train/0/0.jpg", (1, 1))
-    assert upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records").sent == 30
+    assert upload(folder, f"{bucket}/raw", lambda *_: None, records).there == 30
+    places.remove(f"{bucket}/raw/train/0")
+    assert upload(folder, f"{bucket}/raw", lambda *_: None, records).sent == 10
+
+
+def test_images_that_were_removed_here_are_not_prepared_there(bucket, folder):
+    upload(folder, f"{bucket}/raw", lambda *_: None)
+    (folder / "train/1/4.jpg").unlink()
+    with pytest.raises(UserError, match=r"holds 1 objects that .* does not have \(train/1/4\.jpg\)"):
+        upload(folder, f"{bucket}/raw", lambda *_: None)
 
 
 def test_a_single_file_and_nothing_at_all(bucket, folder, tmp_path):

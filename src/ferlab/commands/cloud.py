@@ -7,7 +7,7 @@ from typing import Any
 from ferlab.commands.cloud_session import Session, clock
 from ferlab.commands.homecoming import bring_home
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.compute.cluster import delete_batch, delete_cluster
+from ferlab.compute.cluster import BATCH_DONE, BATCH_FAILED, delete_cluster, end_batch
 from ferlab.compute.ledger import BATCH, CLUSTER, GONE, OPEN, TRAINING, Entry
 from ferlab.compute.target import OWNER
 from ferlab.compute.training import ENDED, attempts_of, end_training, hours
@@ -71,6 +71,11 @@ def clean(session: Session, context: Context) -> dict[str, Any]:
             if cluster.status.state.name not in DELETING:
                 delete_cluster(session.clients, region, cluster.cluster_name, session.poll_s)
                 cleaned.append(cluster.cluster_name)
+        for batch in session.clients.batches(region, f"labels.{OWNER} = {session.target.owner}"):
+            if batch.state.name not in (*BATCH_DONE, *BATCH_FAILED):
+                batch_id = batch.name.rpartition("/")[2]
+                end_batch(session.clients, region, batch_id, session.poll_s)
+                cleaned.append(batch_id)
         for job in session.clients.custom_jobs(region, f'labels.{OWNER}="{session.target.owner}"'):
             if job.state.name not in ENDED:
                 session.clients.cancel_custom_job(region, job.name)
@@ -78,10 +83,8 @@ def clean(session: Session, context: Context) -> dict[str, Any]:
     for entry in _ours(session):
         if entry.state != OPEN:
             continue
-        if entry.kind == BATCH:
-            delete_batch(session.clients, entry.region, entry.resource)
         if entry.kind == TRAINING:
-            end_training(session.clients, entry)
+            end_training(session.clients, entry, session.compute.cloud.regions)
             bring_home(entry, session.ledger, context)
         else:
             session.ledger.change(entry, state=GONE, ended_s=time.time())
@@ -99,7 +102,7 @@ def state_of(entry: Entry, session: Session) -> str:
     if entry.kind == BATCH:
         batch = session.clients.batch(entry.region, entry.resource)
         return GONE if batch is None else str(batch.state.name)
-    attempts = attempts_of(session.clients, entry)
+    attempts = attempts_of(session.clients, entry, session.compute.cloud.regions)
     return str(attempts[-1].state.name) if attempts else GONE
 
 
@@ -124,4 +127,5 @@ def _logs(entry: Entry, session: Session) -> str:
     if entry.kind == TRAINING:
         number = entry.resource.rpartition("/")[2]
         return f"{CONSOLE}/vertex-ai/training/custom-jobs?project={entry.project}&job={number}"
-    return f"{CONSOLE}/dataproc/clusters/{entry.resource}?region={entry.region}&project={entry.project}"
+    kind = "batches" if entry.kind == BATCH else "clusters"
+    return f"{CONSOLE}/dataproc/{kind}/{entry.resource}?region={entry.region}&project={entry.project}"

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ferlab.commands.cloud_session import Session
 from ferlab.compute.cluster import Work, carry_out
+from ferlab.compute.preflight import check_regions
 from ferlab.compute.shipping import ship_job
 from ferlab.compute.target import label_text, new_job
 from ferlab.compute.wheelhouse import LOCK_NAME, make_wheelhouse
@@ -43,6 +44,7 @@ def in_bucket(dataset: Dataset, session: Session) -> Dataset:
         raise UserError(DRAWN)
     root = str(dataset.root)
     if is_remote(root):
+        check_regions([root], session.compute.cloud)
         return dataset
     session.agree()
     source = Path(root).expanduser().resolve()

@@ -127,7 +127,7 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | Non
         target = Target.of(compute, project, home)
     clients = Clients(target, credentials)
     if trainings is not None:
-        check_regions(target, compute.cloud)
+        check_regions((target.raw, target.processed, target.runs), compute.cloud)
     check_access(clients, compute.cloud)
     return Session(compute, target, clients, Ledger(home), terminal, trainings or 0)
 

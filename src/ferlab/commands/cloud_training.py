@@ -3,15 +3,17 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ferlab import interrupts
 from ferlab.commands.cloud_session import Session
 from ferlab.commands.homecoming import bring_home
 from ferlab.commands.launch import Context
 from ferlab.commands.training_record import Trained, trained_of
 from ferlab.compute.container import ORDER
+from ferlab.compute.failures import UnreachableError
 from ferlab.compute.shipping import ship_code, ship_weights
 from ferlab.compute.target import label_text, new_job
 from ferlab.compute.training import Sent, Trainings, new_entry
@@ -62,6 +64,7 @@ def train_in_cloud(
     trainings = Trainings(session.clients, compute.cloud, compute.trainer, session.ledger, say)
     code = ship_code(session.target)
     waiting, under_way, trained = list(enumerate(orders)), dict[int, Sent](), dict[int, Trained]()
+    problems: list[str] = []
     watched = {position: _Epochs(order.name, session) for position, order in enumerate(orders)}
     try:
         while waiting or under_way:
@@ -70,18 +73,26 @@ def train_in_cloud(
                 entry = _write_order(order, place, prepare_run, parent, code, session, context)
                 under_way[position] = Sent(entry)
                 under_way[position] = trainings.send(entry, order.name)
-            for position, sent in list(under_way.items()):
-                sent = under_way[position] = trainings.look(sent, orders[position].name)
-                watched[position].look(sent)
-                if sent.state:
-                    trained[position] = _ended(sent, orders[position].name, session, context)
-                    del under_way[position]
+            for position in list(under_way):
+                name = orders[position].name
+                try:
+                    sent = under_way[position] = trainings.look(under_way[position], name)
+                    watched[position].look(sent)
+                    if sent.state:
+                        del under_way[position]
+                        trained[position] = _ended(sent, name, session, context)
+                except UnreachableError as error:
+                    say(f"warning: {error} The trainings go on.")
+                except UserError as error:  # the others go on
+                    under_way.pop(position, None)
+                    problems.append(str(error))
             if under_way:
                 time.sleep(session.poll_s)
     finally:
-        trainings.cancel(list(under_way.values()))
-        for sent in under_way.values():
-            _leave(sent, session, context)
+        with interrupts.held():
+            _leave(list(under_way.values()), trainings, session, context)
+    if problems:
+        raise UserError("\n".join(problems))
     return [trained[position] for position in range(len(orders))]
 
 
@@ -106,7 +117,7 @@ def _write_order(
     _, gpus = gpus_of(session.compute.trainer.machine)
     job = new_job(label_text(order.name))
     entry = new_entry(session.clients, session.compute.cloud, session.compute.trainer, job, about)
-    entry = session.ledger.write(replace(entry, compute=asdict(session.compute)))
+    entry = session.ledger.write(entry)
     content = {
         "name": name,
         "tags": tags,
@@ -149,9 +160,15 @@ def _ended(sent: Sent, name: str, session: Session, context: Context) -> Trained
     return trained_of(run_id)
 
 
-def _leave(sent: Sent, session: Session, context: Context) -> None:
-    """Close what was interrupted: what there is of its run comes home as it is."""
-    bring_home(sent.entry, session.ledger, context)
+def _leave(every: Sequence[Sent], trainings: Trainings, session: Session, context: Context) -> None:
+    """End what was interrupted; what there is of a run comes home as it is, once nothing writes to it any more."""
+    trainings.cancel(every)
+    for sent in every:
+        entry = session.ledger.newest(sent.entry)
+        if trainings.has_ended(entry):
+            bring_home(entry, session.ledger, context)
+        else:
+            session.terminal.warn(f"{entry.job} is still ending; `ferlab cloud sync` brings its run home")
 
 
 class _Epochs:

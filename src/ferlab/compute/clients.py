@@ -76,6 +76,11 @@ class Clients:
         asked = {"name": f"projects/{self.target.project}/locations/{region}/batches/{batch_id}"}
         return self._found(region, "look at a batch", self._dataproc("BatchController", region).get_batch, asked)
 
+    def batches(self, region: str, label_filter: str) -> list[Any]:
+        """The batches of a region that fit a filter of Dataproc's."""
+        asked = {"parent": f"projects/{self.target.project}/locations/{region}", "filter": label_filter}
+        return list(self._call(region, "list batches", self._dataproc("BatchController", region).list_batches, asked))
+
     def delete_batch(self, region: str, batch_id: str) -> None:
         """Forget a batch; one that runs is cancelled by the caller first."""
         asked = {"name": f"projects/{self.target.project}/locations/{region}/batches/{batch_id}"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ferlab import interrupts
 from ferlab.compute.clients import Clients
 from ferlab.compute.dataproc import Shipped, batch_request, cluster_name, cluster_request, job_request
 from ferlab.compute.failures import NoCapacityError, lacks_capacity
@@ -93,7 +94,8 @@ def _on_batch(clients: Clients, cloud: Cloud, cluster: Cluster, work: Work, ledg
             work.say(f"Spark batch {batch_id}")
             state, reason = _ended(partial(clients.batch, region, batch_id), _batch_state, work)
         finally:
-            delete_batch(clients, region, batch_id)
+            with interrupts.held():
+                end_batch(clients, region, batch_id, work.poll_s)
             ledger.change(entry, state=GONE, ended_s=time.time())
         if state in BATCH_DONE:
             return
@@ -123,7 +125,8 @@ def _live_cluster(
             raise UserError(message)
         yield
     finally:
-        delete_cluster(clients, region, name, work.poll_s, 0 if answered else SETTLE_S)
+        with interrupts.held():
+            delete_cluster(clients, region, name, work.poll_s, 0 if answered else SETTLE_S)
         ledger.change(entry, state=GONE, ended_s=time.time())
         work.say(f"cluster {name} is deleted")
 
@@ -157,22 +160,37 @@ def delete_cluster(clients: Clients, region: str, name: str, poll_s: float, sett
         time.sleep(poll_s)
 
 
-def delete_batch(clients: Clients, region: str, batch_id: str) -> None:
-    """End a batch if it is under way, and forget it."""
-    batch = clients.batch(region, batch_id)
-    if batch is None:
-        return
-    if batch.state.name not in (*BATCH_DONE, *BATCH_FAILED):
-        clients.cancel(region, batch.operation)
-        return  # one that is ending cannot be deleted, and costs nothing once it has ended
-    clients.delete_batch(region, batch_id)
+def end_batch(clients: Clients, region: str, batch_id: str, poll_s: float) -> None:
+    """End a batch that is under way, also one that appears a moment after it was asked for, and forget it.
+
+    Raises:
+        UserError: it is still under way after DELETE_S.
+
+    """
+    began, asked = time.monotonic(), False
+    while True:
+        batch = clients.batch(region, batch_id)
+        if batch is not None and batch.state.name in (*BATCH_DONE, *BATCH_FAILED):
+            clients.delete_batch(region, batch_id)
+            return
+        if batch is None and time.monotonic() >= began + SETTLE_S:
+            return
+        if batch is not None and not asked:
+            clients.cancel(region, batch.operation)
+            asked = True
+        if time.monotonic() > began + DELETE_S:
+            message = (
+                f"batch {batch_id} ({region}): not ended after {DELETE_S:.0f} s. `ferlab cloud clean` tries again."
+            )
+            raise UserError(message)
+        time.sleep(poll_s)
 
 
 def _entry(clients: Clients, cluster: Cluster, work: Work, region: str, kind: str, resource: str) -> Entry:
     target = clients.target
     return Entry(
         f"{work.job}-{region}", kind, target.name, target.project, region, work.folder, machines_of(cluster),
-        resource=resource,
+        resource=resource, machine_count=1 + cluster.workers + cluster.secondary_workers,
     )  # fmt: skip
 
 

@@ -24,6 +24,10 @@ class NoCapacityError(UserError):
     """A region has no such machines at the moment; another may have them."""
 
 
+class UnreachableError(UserError):
+    """A service does not answer; what is under way there goes on."""
+
+
 def lacks_capacity(message: str) -> bool:
     """Whether a service says that a region has no such machines now."""
     return bool(CAPACITY.search(message)) and not QUOTA.search(message)
@@ -57,10 +61,12 @@ def told(error: Exception, target: Target, region: str, what: str) -> Exception:
         return UserError(f"{where}: this account may not ({message}). Check the project's name and your roles.")
     if isinstance(cause, api.NotFound):
         return UserError(f"{where}: not found ({message}). Check the project's name and the region.")
+    if isinstance(cause, api.ServiceUnavailable | api.GatewayTimeout | api.BadGateway):
+        return UnreachableError(f"{where}: the service does not answer ({message}). Try again later.")
     if isinstance(cause, api.GoogleAPICallError):
         return UserError(f"{where}: refused ({message}).")
     if _is_network(cause):
-        return UserError(f"{where}: the service cannot be reached ({message}). Check the network.")
+        return UnreachableError(f"{where}: the service cannot be reached ({message}). Check the network.")
     return error
 
 

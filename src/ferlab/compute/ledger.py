@@ -22,7 +22,7 @@ class Entry:
     """A piece of work in the cloud.
 
     ``resource`` is what the service calls it, empty until it has answered; ``folder`` its place in the bucket;
-    ``compute`` the settings that it was sent with; ``about`` what the command wants to know when it brings it home.
+    ``about`` what the command wants to know when it brings it home.
     """
 
     job: str
@@ -36,7 +36,7 @@ class Entry:
     ended_s: float = 0.0
     resource: str = ""
     state: str = OPEN
-    compute: dict[str, Any] = field(default_factory=dict)
+    machine_count: int = 1
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,6 +64,10 @@ class Ledger:
             except (ValueError, TypeError):
                 continue
         return sorted(found, key=lambda entry: entry.began_s)
+
+    def newest(self, entry: Entry) -> Entry:
+        """An entry as it was kept last: it may have been sent to another region since."""
+        return next((one for one in self.entries() if one.job == entry.job), entry)
 
     def open(self, kind: str | None = None) -> list[Entry]:
         """Those whose end was not seen."""

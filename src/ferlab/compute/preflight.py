@@ -1,10 +1,11 @@
 """What can be known to fail is said before anything is created: credentials, project, bucket, regions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ferlab.compute.clients import Clients
 from ferlab.compute.failures import LOGIN
-from ferlab.compute.target import OWNER, Target
+from ferlab.compute.target import OWNER
 from ferlab.config.cloud_nodes import Cloud
 from ferlab.errors import UserError, first_line
 from ferlab.storage.objects import bucket_location, split_url
@@ -36,9 +37,9 @@ def credentials_and_project(wanted: str | None) -> tuple[Any, str]:
     return credentials, str(project)
 
 
-def check_regions(target: Target, cloud: Cloud) -> None:
+def check_regions(places: Sequence[str], cloud: Cloud) -> None:
     """UserError when a bucket is not there, or lies elsewhere than the machines."""
-    for place in dict.fromkeys((target.raw, target.processed, target.runs)):
+    for place in dict.fromkeys(places):
         location = bucket_location(place)
         for region in cloud.regions:
             if not lies_in(region, location):

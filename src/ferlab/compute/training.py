@@ -18,6 +18,7 @@ from ferlab.storage.places import joined
 
 SUCCEEDED = "JOB_STATE_SUCCEEDED"
 ENDED = (SUCCEEDED, "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
+ENDING_S, ENDING_POLL_S = 60.0, 1.0
 REFUSAL = "error.txt"
 """In the folder of a training that ended with an error of the user's: one line."""
 
@@ -83,19 +84,37 @@ class Trainings:
             return sent
         if state == SUCCEEDED or self._refusal(sent.entry):
             return Sent(sent.entry, state, self._refusal(sent.entry) or reason)
-        if lacks_capacity(reason):
+        taken_away = was_preempted(reason) or (job.start_time and lacks_capacity(reason))
+        if lacks_capacity(reason) and not taken_away:
             return self._elsewhere(sent.entry, name, reason)
-        if state == "JOB_STATE_FAILED" and was_preempted(reason) and sent.entry.about["attempts"] < self.trainer.tries:
+        if state == "JOB_STATE_FAILED" and taken_away and sent.entry.about["attempts"] < self.trainer.tries:
             self.say(f"{name}: was taken away ({reason}); it goes on after its last epoch")
             return self.send(sent.entry, name)
         return Sent(sent.entry, state, reason)
 
     def cancel(self, every: Sequence[Sent]) -> None:
-        """Ask for the end of those under way, also of one that was asked for without an answer."""
-        for sent in every:
-            if not sent.state:
-                for name in end_training(self.clients, sent.entry):
+        """End those under way, also one that was asked for without an answer, and wait a while until they have ended.
+
+        One that cannot be cancelled is said, and keeps none of the others from it.
+        """
+        under_way = [self.ledger.newest(sent.entry) for sent in every if not sent.state]
+        for entry in under_way:
+            try:
+                for name in end_training(self.clients, entry, self.cloud.regions):
                     self.say(f"cancelled {name}")
+            except UserError as error:
+                self.say(f"warning: {entry.job} may still run ({error}); `ferlab cloud clean` ends it")
+        until = time.monotonic() + ENDING_S
+        while time.monotonic() < until and any(not self.has_ended(entry) for entry in under_way):
+            time.sleep(ENDING_POLL_S)
+
+    def has_ended(self, entry: Entry) -> bool:
+        """Whether nothing of an entry is under way any more, as far as the service says."""
+        try:
+            attempts = attempts_of(self.clients, self.ledger.newest(entry), self.cloud.regions)
+        except UserError:
+            return False
+        return all(job.state.name in ENDED for job in attempts)
 
     def _elsewhere(self, entry: Entry, name: str, reason: str) -> Sent:
         self.say(f"{name}: no machines in {entry.region}: {reason}")
@@ -119,17 +138,18 @@ class Trainings:
             return ""
 
 
-def attempts_of(clients: Clients, entry: Entry) -> list[Any]:
-    """The jobs of an entry in order, also one that was asked for by a command that was killed before the answer."""
+def attempts_of(clients: Clients, entry: Entry, regions: Sequence[str]) -> list[Any]:
+    """The jobs of an entry in order, in whichever region; also one whose command was killed before it was answered."""
+    searched = dict.fromkeys([*regions, entry.region])
     labels = (f"{entry.job}-{number}" for number in range(1, entry.about["attempts"] + 2))
-    return [job for label in labels for job in clients.custom_jobs(entry.region, labelled(JOB, label))]
+    return [job for label in labels for region in searched for job in clients.custom_jobs(region, labelled(JOB, label))]
 
 
-def end_training(clients: Clients, entry: Entry) -> list[str]:
+def end_training(clients: Clients, entry: Entry, regions: Sequence[str]) -> list[str]:
     """Cancel what is under way for an entry; the names of what was cancelled."""
-    under_way = [job.name for job in attempts_of(clients, entry) if job.state.name not in ENDED]
+    under_way = [job.name for job in attempts_of(clients, entry, regions) if job.state.name not in ENDED]
     for name in under_way:
-        clients.cancel_custom_job(entry.region, name)
+        clients.cancel_custom_job(name.split("/")[3], name)
     return under_way
 
 
@@ -138,7 +158,7 @@ def new_entry(clients: Clients, cloud: Cloud, trainer: Trainer, job: str, about:
     target = clients.target
     return Entry(
         job, TRAINING, target.name, target.project, cloud.regions[0], joined(target.runs, job), machines_of(trainer),
-        about={"attempts": 0, **about},
+        about={"attempts": 0, **about}, machine_count=trainer.replicas,
     )  # fmt: skip
 
 
@@ -151,4 +171,4 @@ def machines_of(trainer: Trainer) -> str:
 
 def hours(entry: Entry) -> float:
     """Machine-hours since a piece of work began: an estimate, since machines start later and end earlier."""
-    return ((entry.ended_s or time.time()) - entry.began_s) / 3600
+    return entry.machine_count * ((entry.ended_s or time.time()) - entry.began_s) / 3600

@@ -32,8 +32,8 @@ def custom_job_request(
     }
     if cloud.service_account:
         spec["serviceAccount"] = cloud.service_account
-    if cloud.network:
-        spec["network"] = cloud.network
+    if trainer.network:
+        spec["network"] = trainer.network
     return {
         "parent": f"projects/{target.project}/locations/{region}",
         "customJob": {"displayName": f"ferlab {name}"[:128], "labels": target.labels("train", job), "jobSpec": spec},

@@ -53,13 +53,16 @@ class Cluster:
 class Trainer:
     """The machine that trains, as a Vertex AI custom job.
 
-    ``image``: the container that the project's Dockerfile makes. ``accelerator`` and ``accelerators`` come with the
-    machine; given, they must fit it. ``replicas`` machines share a training, on the JAX backend. ``strategy``:
-    ``flex_start`` waits up to ``max_wait_hours`` for machines. ``tries``: how often a job is sent that was preempted,
-    each time it goes on after its last epoch. ``at_once``: jobs of a pipeline under way at a time.
+    ``image``: the container that the project's Dockerfile makes. ``network``: ``projects/NUMBER/global/networks/NAME``
+    of one that is peered with Vertex AI; the cluster's is ``compute.cloud.network``. ``accelerator`` and
+    ``accelerators`` come with the machine; given, they must fit it. ``replicas`` machines share a training, on the JAX
+    backend. ``strategy``: ``flex_start`` waits up to ``max_wait_hours`` for machines. ``tries``: how often a job is
+    sent that was preempted, each time it goes on after its last epoch. ``at_once``: jobs of a pipeline under way at a
+    time.
     """
 
     image: str | None = None
+    network: str | None = None
     machine: str = "a2-highgpu-1g"
     accelerator: str | None = None
     accelerators: int | None = number(0, 16, None)

@@ -14,6 +14,7 @@ LOCAL, REHEARSAL = "local", "rehearsal"
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+NETWORK = re.compile(r"projects/[^/]+/global/networks/[^/]+")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 OWN_LABELS = ("ferlab", "ferlab-job", "ferlab-stage")
 
@@ -75,6 +76,8 @@ def _machine(trainer: Trainer) -> Iterator[Problem]:
     if not is_known(trainer.machine):
         yield "compute.trainer.machine", f"{trainer.machine!r} is not known; with A100s: {', '.join(GPU_MACHINES)}"
         return
+    if trainer.network is not None and not NETWORK.fullmatch(trainer.network):
+        yield "compute.trainer.network", f"{trainer.network!r} must be projects/NUMBER/global/networks/NAME"
     kind, count = gpus_of(trainer.machine)
     if trainer.accelerator not in (None, kind):
         yield "compute.trainer.accelerator", f"{trainer.machine} has {kind or 'no GPU'}, not {trainer.accelerator}"

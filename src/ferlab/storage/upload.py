@@ -28,10 +28,11 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
 
     What is there with the same checksum is left there, so the same call goes on where it was interrupted.
     ``on_progress`` is told (files done, files in all). ``records``: a folder that remembers what was brought whole;
-    while names, sizes and times stay as they were, nothing is looked at again.
+    while names, sizes and times stay as they were, here and there, no file is read again.
 
     Raises:
-        UserError: there is no file, an object of that name has other content, or the bucket refuses.
+        UserError: there is no file, an object of that name has other content, the place holds more than the folder, or
+            the bucket refuses.
 
     """
     files = {"": root} if root.is_file() else {name: root / name for name in _names(root)}
@@ -42,9 +43,17 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
     total_bytes = sum(state.st_size for state in sizes.values())
     state = json.dumps([url, *((name, one.st_size, one.st_mtime_ns) for name, one in sizes.items())])
     record = records / sha256_of_text(state)[:32] if records else None
-    if record and record.exists():
-        return Uploaded(0, len(files), total_bytes)
     there = _there(root, url)
+    surplus = sorted(there.keys() - files.keys())
+    if surplus:
+        message = (
+            f"{url}: holds {len(surplus):,} objects that {root} does not have ({surplus[0]}): what is prepared would "
+            "not be what lies here. Remove them, or upload the folder under another name."
+        )
+        raise UserError(message)
+    whole = all(name in there and there[name][0] == one.st_size for name, one in sizes.items())
+    if record and record.exists() and whole:
+        return Uploaded(0, len(files), total_bytes)
     sent = 0
     moves = ((name, file, joined(url, name) if name else url, there.get(name)) for name, file in files.items())
     for done, was_sent in enumerate(in_order(_bring, moves, TRANSFERS, 4 * TRANSFERS), start=1):
