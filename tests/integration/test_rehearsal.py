@@ -152,6 +152,21 @@ def test_whatever_goes_wrong_the_result_is_the_same(clean, faces, place):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_serverless_spark_makes_the_same_shards(place, faces, tmp_path, store_template):
+    serverless = ("compute.cluster.serverless=true", "compute.cluster.serverless_image=executors:1")
+    done = place.ferlab(
+        "prepare", "dataset=affectnet7", *DATA, "compute=rehearsal", *serverless, f"dataset.root={faces}"
+    )
+    assert done.code == 0, done.err
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    local = Workplace(tmp_path)
+    there = local.ferlab("prepare", "dataset=affectnet7", *DATA, f"dataset.root={faces}")
+    assert done.result["digest"] == there.result["digest"]
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("said", ["uploaded", "cluster ferlab-", "Spark job", "training projects/"])
 def test_ctrl_c_leaves_nothing_billable(place, faces, said):
     process = place.start(*TRAIN, "compute=rehearsal", f"dataset.root={faces}")
