@@ -69,9 +69,5 @@ class Ledger:
         """An entry as it was kept last: it may have been sent to another region since."""
         return next((one for one in self.entries() if one.job == entry.job), entry)
 
-    def open(self, kind: str | None = None) -> list[Entry]:
-        """Those whose end was not seen."""
-        return [entry for entry in self.entries() if entry.state == OPEN and kind in (None, entry.kind)]
-
     def _file(self, job: str) -> Path:
         return self.home / FOLDER / f"{job}.json"

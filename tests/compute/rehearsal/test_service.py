@@ -116,8 +116,6 @@ def test_stop_ends_server_and_jobs_and_keeps_what_is_written(rehearse):
     for ended in (server, running):
         wait_until(lambda told=ended: not is_alive(str(told["pid"]), told["began"]))
     assert rehearse().ended(name).state.name == "JOB_STATE_FAILED"
-    service.clear(cloud.folder)
-    assert not cloud.folder.exists()
 
 
 def test_the_server_ends_by_itself_when_nobody_needs_it_and_no_job_runs(rehearse):

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -62,12 +61,6 @@ def stop(folder: Path) -> None:
                 if child.exit_code() is None:
                     child.ask_to_end()
                     child.signal(signal.SIGKILL)
-
-
-def clear(folder: Path) -> None:
-    """Stop the stand-ins of a folder and remove all that they know, buckets included."""
-    stop(folder)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def logs(folder: Path, job: str) -> Path:
