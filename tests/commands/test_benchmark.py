@@ -11,6 +11,7 @@ from ferlab.errors import UserError
 from ferlab.tracking.records import find_run
 
 
+@pytest.mark.slow
 def test_several_runs_stand_side_by_side(recorded: Any) -> None:
     place = recorded("benchmark")
     wide, narrow = place.train("wide", 0, width=0.5), place.train("narrow", 0)

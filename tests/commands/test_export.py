@@ -106,7 +106,10 @@ def test_a_file_that_is_not_the_model_is_refused(place: Any, monkeypatch: pytest
     assert not [path for path in artifact_sizes(run_id) if path.startswith("exports")]
 
 
-@pytest.mark.parametrize("method", ["mean", "geometric", "vote", "stacking"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("mean", "vote", "stacking")]
+
+
+@pytest.mark.parametrize("method", ["geometric", *SLOW])
 def test_an_ensemble_is_one_file(place: Any, faces: Any, method: str) -> None:
     runs = [place.train("a", 0), place.train("b", 1)]
     config = EnsembleConfig(None, runs, Combination(method=method), Compute("local"))

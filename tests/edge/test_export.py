@@ -25,7 +25,9 @@ def answers(network: Any, description: Description, images: np.ndarray) -> np.nd
 
 
 @pytest.mark.parametrize("target", EXACT, ids=lambda target: target.label)
-@pytest.mark.parametrize(("backbone", "working_px"), [("seq1", None), ("seq1", 64), ("mobilenetv2", 96)])
+@pytest.mark.parametrize(
+    ("backbone", "working_px"), [("seq1", None), ("seq1", 64), pytest.param("mobilenetv2", 96, marks=pytest.mark.slow)]
+)
 def test_float32_is_the_network(
     target: Target, backbone: str, working_px: int | None, network: Any, description: Description,
     images: np.ndarray, tmp_path: Path,

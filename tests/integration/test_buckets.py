@@ -31,6 +31,7 @@ def ferlab(tmp_path: Path) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_from_a_raw_bucket_to_a_trained_epoch(bucket: str, ferlab: Any, tmp_path: Path) -> None:
     raw, processed = f"{bucket}/raw", f"{bucket}/processed"
     drawn = ("layout=affectnet-manual", f"count={FACES}", "size_px=96")

@@ -28,7 +28,7 @@ from ferlab.config.schema import EvaluateConfig, PrepareConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Block, Contestant, Costs, compare
 from ferlab.evaluation.findings import Augmented, Findings, find
-from ferlab.evaluation.foreign import in_order, read_foreign
+from ferlab.evaluation.foreign import in_order, read_foreign, require_file
 from ferlab.evaluation.metrics import HEADLINE
 from ferlab.predictions import Predictions
 from ferlab.samples import TEST, VALIDATION
@@ -153,6 +153,7 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
     if "'" in tool or "`" in tool:
         message = f"name={tool}: leave quotes out of it; earlier openings are found by this name."
         raise UserError(message)
+    require_file(path)
     asked = PrepareConfig(study, config.dataset, config.preparation, config.compute, config.debug)
     prepared = on_this_machine(ensure_prepared(asked, context)[0], context)
     manifest = prepared.manifest

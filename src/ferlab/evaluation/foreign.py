@@ -27,6 +27,13 @@ class Foreign:
     hard: bool
 
 
+def require_file(path: Path) -> None:
+    """UserError when there is no such file: it is said before a dataset is prepared for it."""
+    if not path.is_file():
+        message = f"predictions={path}: no such file."
+        raise UserError(message)
+
+
 def read_foreign(path: Path, classes: Sequence[str]) -> Foreign:
     """Read a file with a column ``id`` and one per class (``happy`` or ``p_happy``, synonyms allowed), or a label.
 
@@ -75,6 +82,8 @@ def in_order(foreign: Foreign, ids: Sequence[str], where: str) -> np.ndarray:
 
 def _table(path: Path) -> Any:
     import pandas as pd
+
+    require_file(path)
     import pyarrow as pa
 
     try:
@@ -84,9 +93,6 @@ def _table(path: Path) -> Any:
             header = next(csv.reader(file), [])
         keys = [name for name in header if name.strip().lower() in ID_NAMES]
         table = pd.read_csv(path, converters=dict.fromkeys(keys, str), encoding="utf-8")  # ids stay as they are written
-    except FileNotFoundError as error:
-        message = f"predictions={path}: no such file."
-        raise UserError(message) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         message = f"predictions={path}: neither CSV nor Parquet can be read there ({first_line(error)})."
         raise UserError(message) from error
