@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ferlab.commands.backend import set_up_backend
-from ferlab.config.nodes import PRECISIONS, Compute
+from ferlab.config.edge_nodes import PRECISIONS
+from ferlab.config.nodes import Compute
 from ferlab.edge.description import Description
 from ferlab.edge.export import Target, export_file
 from ferlab.edge.measuring import Measured, measure

@@ -173,7 +173,7 @@ def video(options: argparse.Namespace) -> str | None:
                 seconds.append(time.monotonic() - begun)
                 used.append(psutil.Process(process.pid).memory_info().rss / 1e6)
             time.sleep(0.5)
-        print(process.stdout.read(), end="")
+        print(process.communicate()[0], end="")
     if process.returncode:
         return f"exit {process.returncode}"
     quarter = len(used) // 4

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -23,7 +24,7 @@ POLL_S = 0.05
 MAX_SECONDS, MAX_GB, MAX_GB_LARGE, MAX_GROWTH = 60, 2.0, 3.0, 15
 
 
-def measured(overrides: list[str], home: Path) -> dict[str, float | str]:
+def measured(overrides: list[str], home: Path) -> dict[str, Any]:
     """Run `ferlab verify` once; seconds, peak memory in GB of the process and its children, verdict."""
     output = home / "verify.json"
     command = [sys.executable, "-m", "ferlab", "verify", *overrides, "--json", str(output)]
