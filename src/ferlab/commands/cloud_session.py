@@ -12,6 +12,7 @@ from ferlab.compute import cluster, training
 from ferlab.compute.clients import Clients
 from ferlab.compute.ledger import GONE, HOME, OPEN, Ledger
 from ferlab.compute.preflight import check_access, check_regions, credentials_and_project
+from ferlab.compute.quotas import check_gpu_quota
 from ferlab.compute.target import Target
 from ferlab.compute.training import hours
 from ferlab.config.cloud_rules import REHEARSAL
@@ -101,6 +102,7 @@ def stand_in(compute: Compute, home: Path) -> Any:
             tuple(faults.no_quota),
             faults.unavailable,
             faults.latency_ms,
+            faults.wrong_project,
         ),
     )
     os.environ[EMULATOR] = str(endpoints.storage)
@@ -112,7 +114,7 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | Non
 
     Raises:
         UserError: no container is named for trainings; credentials, project, bucket or regions are wrong; a service is
-            not switched on.
+            not switched on; the quota of GPUs does not suffice.
 
     """
     if trainings and not compute.trainer.image:
@@ -129,6 +131,7 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | Non
     if trainings is not None:
         check_regions((target.raw, target.processed, target.runs), compute.cloud)
     check_access(clients, compute.cloud)
+    check_gpu_quota(clients, compute.cloud, compute.trainer, trainings or 0, terminal.warn)
     return Session(compute, target, clients, Ledger(home), terminal, trainings or 0)
 
 

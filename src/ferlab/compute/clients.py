@@ -10,6 +10,8 @@ from ferlab.compute.target import JOB, Target
 ANSWER_S = 60.0
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 20.0
+EVERYWHERE = "global"
+VERTEX = "aiplatform.googleapis.com"
 
 
 class Clients:
@@ -120,6 +122,18 @@ class Clients:
     def cancel_custom_job(self, region: str, name: str) -> None:
         """Ask for its end."""
         self._found(region, "cancel a training", self._vertex(region).cancel_custom_job, {"name": name})
+
+    def vertex_quotas(self) -> list[Any]:
+        """What the project may use of Vertex AI, as Cloud Quotas has it."""
+        from google.cloud import cloudquotas_v1 as cloudquotas
+
+        own = self.target.endpoints.quotas or "https://cloudquotas.googleapis.com"
+        client = self._client("CloudQuotas", EVERYWHERE, cloudquotas.CloudQuotasClient, own)
+        asked = {
+            "parent": f"projects/{self.target.project}/locations/{EVERYWHERE}/services/{VERTEX}",
+            "page_size": 1000,
+        }
+        return list(self._call(EVERYWHERE, "read quotas", client.list_quota_infos, asked))
 
     def _dataproc(self, service: str, region: str) -> Any:
         from google.cloud import dataproc_v1 as dataproc

@@ -10,3 +10,4 @@ class Endpoints:
     dataproc: str | None = None
     vertex: str | None = None
     storage: str | None = None
+    quotas: str | None = None

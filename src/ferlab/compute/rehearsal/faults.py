@@ -22,7 +22,8 @@ class Faults:
     ``preempt_after_s``: the i-th attempt of a trainer job is preempted that many seconds after it has begun;
     ``lost_workers``: Spark executors killed at work; ``no_capacity``: regions without machines; ``no_quota``:
     ``"dataproc"`` and ``"vertex"`` refuse for lack of quota; ``unavailable``: requests answered 503 or 429, in bursts
-    of three, shared among the three services, some of them carried out first; ``latency_ms``: added to each request.
+    of three, shared among the three services, some of them carried out first; ``latency_ms``: added to each request;
+    ``wrong_project``: the project is somebody else's.
     """
 
     preempt_after_s: tuple[float, ...] = ()
@@ -31,6 +32,7 @@ class Faults:
     no_quota: tuple[str, ...] = ()
     unavailable: int = 0
     latency_ms: int = 0
+    wrong_project: bool = False
 
     def as_json(self) -> str:
         """As text that ``from_json`` reads."""

@@ -25,6 +25,7 @@ from ferlab.compute.rehearsal.drivers import Drivers
 from ferlab.compute.rehearsal.faults import Trouble
 from ferlab.compute.rehearsal.jobs import Jobs
 from ferlab.compute.rehearsal.operations import Operations
+from ferlab.compute.rehearsal.quotas import Quotas
 from ferlab.compute.rehearsal.records import Records
 from ferlab.compute.rehearsal.storage import Buckets, storage_server
 from ferlab.compute.rehearsal.web import JsonHandler, LoopbackServer, Request, Route
@@ -37,7 +38,7 @@ OPERATIONS = "/v1/projects/{project}/{kind}/{place}/operations"
 
 
 class Rehearsal:
-    """The three services of one folder."""
+    """The services of one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,7 +56,7 @@ class Rehearsal:
         self._batches = Batches(self._records, buckets, drivers, trouble)
         self._custom_jobs = CustomJobs(folder, self._records, storage, trouble)
         dataproc = (*self._operation_routes(), *self._clusters.routes, *self._jobs.routes, *self._batches.routes)
-        vertex = (*self._operation_routes(), *self._custom_jobs.routes)
+        vertex = (*self._operation_routes(), *self._custom_jobs.routes, *Quotas(trouble).routes)
         self._dataproc = _bound(
             lambda port: self._server("dataproc", dataproc, trouble, port), ports.get("dataproc", 0)
         )
@@ -107,6 +108,7 @@ class Rehearsal:
             "dataproc": self._dataproc.address,
             "vertex": self._vertex.address,
             "storage": self._storage.address,
+            "quotas": self._vertex.address,
         }
         told = {"pid": os.getpid(), "began": f"{me.create_time():.1f}", "endpoints": addresses}
         write_text(self._folder / ENDPOINTS, json.dumps(told))

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ferlab.compute.rehearsal.faults import Trouble
 
 STATUS = {
-    400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 409: "ALREADY_EXISTS", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL",
-    501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
+    400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ALREADY_EXISTS",
+    429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
 }  # fmt: skip
 MOMENTARY = {429: "Too many requests. Please try again later.", 503: "The service is currently unavailable."}
 EVERYWHERE = frozenset({"$alt", "alt", "prettyPrint", "fields", "key", "quotaUser"})
@@ -153,6 +153,8 @@ class JsonHandler(Handler):
         for route in self.routes:
             at = route.match(self.command, address.path)
             if at is not None:
+                if self.trouble.faults.wrong_project:
+                    raise ApiError(403, f"Permission denied on resource project {at['project']}.")
                 for name in query.keys() - route.query - EVERYWHERE:
                     message = f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.'
                     raise ApiError(400, message)
