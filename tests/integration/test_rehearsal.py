@@ -182,6 +182,31 @@ def test_ctrl_c_leaves_nothing_billable(place, faces, said):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_an_interrupted_training_goes_on_in_the_cloud_as_the_same_run(place, faces):
+    process = place.start(*TRAIN, "compute=rehearsal", "recipe.phases.0.epochs=6", f"dataset.root={faces}")
+    try:
+        assert any("  epoch  1 " in line for line in process.stdout), process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=200)
+    finally:
+        process.kill()
+    (run,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
+    assert run.info.status in ("KILLED", "FAILED")
+    changed = place.ferlab("train", f"resume={run.info.run_id}", "compute=rehearsal", "seed=3")
+    assert "leave out seed=3" in changed.complaint
+    done = place.ferlab("train", f"resume={run.info.run_id}", "compute=rehearsal")
+    assert done.code == 0, done.err
+    assert done.result["run_id"] == run.info.run_id
+    (whole,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
+    assert whole.info.status == "FINISHED"
+    assert whole.data.metrics["epochs"] == 6
+    again = place.ferlab("train", f"resume={run.info.run_id}", "compute=rehearsal")
+    assert "is FINISHED: nothing to resume" in again.complaint
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_laptop_that_was_closed_gets_its_run_later_and_once(place, faces):
     process = place.start(*TRAIN, "compute=rehearsal", "debug.max_epochs=1", f"dataset.root={faces}")
     assert any("training projects/" in line for line in process.stdout), process.stderr.read()

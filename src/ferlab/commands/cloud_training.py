@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,31 @@ from ferlab.commands.launch import Context
 from ferlab.commands.training_record import Trained, trained_of
 from ferlab.compute.container import ORDER
 from ferlab.compute.failures import UnreachableError
+from ferlab.compute.ledger import OPEN, TRAINING, Entry
 from ferlab.compute.shipping import ship_code, ship_weights
 from ferlab.compute.target import label_text, new_job
-from ferlab.compute.training import Sent, Trainings, new_entry
+from ferlab.compute.training import REFUSAL, Sent, Trainings, new_entry
 from ferlab.config.machines import gpus_of
 from ferlab.errors import UserError
 from ferlab.storage import places
 from ferlab.storage.objects import is_remote
 from ferlab.storage.places import joined
+from ferlab.tracking.records import find_run
 from ferlab.tracking.run import Run
 from ferlab.tracking.store import is_open_server
 
 PROGRESS = "progress.json"
 """In the folder of a training: what its last epoch came to."""
 NO_PATHS = ("imagenet", "none")
+STANDING = {"QUEUED": "waits for quota or machines", "PENDING": "its machine starts", "RUNNING": "runs"}
 NO_TEACHER = (
     "teacher: a training in the cloud cannot ask a network of this machine's store. Distil with compute=local, on the "
     "same prepared data."
 )
+
+
+Start = tuple[str, Callable[[], Entry]]
+"""Name of a training, and what writes all that it needs into its folder."""
 
 
 @dataclass
@@ -60,21 +67,80 @@ def train_in_cloud(
         if order.raw.get("teacher"):
             raise UserError(NO_TEACHER)
     session.agree()
-    compute, say = session.compute, session.terminal.say
-    trainings = Trainings(session.clients, compute.cloud, compute.trainer, session.ledger, say)
     code = ship_code(session.target)
-    waiting, under_way, trained = list(enumerate(orders)), dict[int, Sent](), dict[int, Trained]()
+
+    def starting(order: Order) -> Start:
+        return order.name, lambda: _write_order(order, place, prepare_run, parent, code, session, context)
+
+    return _carried_out([starting(order) for order in orders], _trainings(session), session, context)
+
+
+def resume_in_cloud(reference: str, context: Context) -> Trained:
+    """Go on with a training of the cloud that did not finish, after its last epoch there; with its code and settings.
+
+    ``reference``: its run, or the name of its job where there was no run yet.
+
+    Raises:
+        UserError: there is no such training, it has finished, it is under way.
+
+    """
+    session = _session(context)
+    entry = _interrupted(reference, session)
+    session.agree()
+    trainings, name = _trainings(session), str(entry.about["name"])
+    if not trainings.has_ended(entry):
+        message = f"resume={reference}: {entry.job} is under way. `ferlab cloud status` tells more."
+        raise UserError(message)
+
+    def start() -> Entry:
+        places.remove(joined(entry.folder, REFUSAL))
+        about = {**entry.about, "attempts_before": entry.about["attempts"]}
+        return session.ledger.change(
+            entry, state=OPEN, region=session.compute.cloud.regions[0], began_s=time.time(), ended_s=0.0, about=about
+        )
+
+    return _carried_out([(name, start)], trainings, session, context)[0]
+
+
+def _interrupted(reference: str, session: Session) -> Entry:
+    """The training that is meant; UserError when there is none to go on with."""
+    ours = [
+        entry
+        for entry in session.ledger.entries()
+        if (entry.kind, entry.target, entry.project) == (TRAINING, session.target.name, session.target.project)
+    ]
+    named = [entry for entry in ours if entry.job == reference]
+    record = None if named else find_run(reference, "resume")
+    found = named or [entry for entry in ours if record and entry.about["run_id"] == record.id]
+    if not found:
+        where = f"compute={session.target.name}, project {session.target.project}"
+        message = f"resume={reference}: was not trained there ({where}). Leave compute out to go on on this machine."
+        raise UserError(message)
+    if record and record.status == "FINISHED":
+        message = f"resume={reference}: run {record.id} is FINISHED: nothing to resume."
+        raise UserError(message)
+    return found[-1]
+
+
+def _trainings(session: Session) -> Trainings:
+    compute = session.compute
+    return Trainings(session.clients, compute.cloud, compute.trainer, session.ledger, session.terminal.say)
+
+
+def _carried_out(starts: Sequence[Start], trainings: Trainings, session: Session, context: Context) -> list[Trained]:
+    """Send them, some at a time, and watch them to their end."""
+    say = session.terminal.say
+    waiting, under_way, trained = list(enumerate(starts)), dict[int, Sent](), dict[int, Trained]()
     problems: list[str] = []
-    watched = {position: _Epochs(order.name, session) for position, order in enumerate(orders)}
+    watched = {position: _Progress(name, session) for position, (name, _) in enumerate(starts)}
     try:
         while waiting or under_way:
-            while waiting and len(under_way) < compute.trainer.at_once:
-                position, order = waiting.pop(0)
-                entry = _write_order(order, place, prepare_run, parent, code, session, context)
-                under_way[position] = Sent(entry)
-                under_way[position] = trainings.send(entry, order.name)
+            while waiting and len(under_way) < session.compute.trainer.at_once:
+                position, (name, start) = waiting.pop(0)
+                under_way[position] = Sent(start())
+                under_way[position] = trainings.send(under_way[position].entry, name)
             for position in list(under_way):
-                name = orders[position].name
+                name, _ = starts[position]
                 try:
                     sent = under_way[position] = trainings.look(under_way[position], name)
                     watched[position].look(sent)
@@ -93,7 +159,7 @@ def train_in_cloud(
             _leave(list(under_way.values()), trainings, session, context)
     if problems:
         raise UserError("\n".join(problems))
-    return [trained[position] for position in range(len(orders))]
+    return [trained[position] for position in range(len(starts))]
 
 
 def _session(context: Context) -> Session:
@@ -105,7 +171,7 @@ def _session(context: Context) -> Session:
 
 def _write_order(
     order: Order, place: str, prepare_run: str | None, parent: Run | None, code: str, session: Session, context: Context
-) -> Any:
+) -> Entry:
     """The entry of a training whose folder in the bucket says all that there is to do."""
     store = context.store
     # replicas find out together where to go on, from the store that the snapshot holds
@@ -171,14 +237,17 @@ def _leave(every: Sequence[Sent], trainings: Trainings, session: Session, contex
             session.terminal.warn(f"{entry.job} is still ending; `ferlab cloud sync` brings its run home")
 
 
-class _Epochs:
-    """Says once what each epoch of a training came to."""
+class _Progress:
+    """Says once how a training stands, and what each of its epochs came to."""
 
     def __init__(self, name: str, session: Session) -> None:
-        self.name, self.session, self.said = name, session, 0
+        self.name, self.session, self.said, self.standing = name, session, 0, ""
 
     def look(self, sent: Sent) -> None:
-        """Read what the training wrote of its last epoch."""
+        """Read what the service says, and what the training wrote of its last epoch."""
+        if sent.standing != self.standing:
+            self.standing = sent.standing
+            self.session.terminal.say(f"  {self.name}  {STANDING.get(sent.standing, sent.standing)}")
         try:
             row: Mapping[str, Any] = json.loads(places.read_bytes(joined(sent.entry.folder, PROGRESS)))
         except (FileNotFoundError, ValueError, UserError):  # it only shows progress

@@ -1,6 +1,6 @@
 """Which run ``ferlab train resume=RUN`` goes on with, and from what."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,22 @@ def interrupted_run(reference: str, context: Context) -> Iterator[RunRecord]:
         AlreadyRunningError: another process trains it.
 
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    overrides = [] if context.in_sweep else HydraConfig.get().overrides.task
-    given = [text for text in overrides if text.partition("=")[0] != "resume"]
-    if given:
-        message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
-        raise UserError(message)
+    require_no_settings(reference, context)
     _ = context.store
     with held_interrupted(reference, context) as record:
         yield record
+
+
+def require_no_settings(reference: str, context: Context, besides: Sequence[str] = ()) -> None:
+    """UserError when the command line has settings other than ``resume`` and those below ``besides``."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = [] if context.in_sweep else HydraConfig.get().overrides.task
+    named = ("resume", *besides)
+    given = [text for text in overrides if text.partition("=")[0].partition(".")[0] not in named]
+    if given:
+        message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
+        raise UserError(message)
 
 
 @contextmanager
@@ -68,7 +74,10 @@ def _resumable(reference: str, context: Context) -> RunRecord:
         raise UserError(message)
     if not here and any(key.startswith(CURVES) for key in record.metrics):
         place = checkpoints.folder
-        message = f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew."
+        message = (
+            f"resume={reference}: its checkpoints are not on this machine ({place}). Bring them, or train anew; what "
+            "was trained in the cloud goes on with compute=gcp."
+        )
         raise UserError(message)
     return record
 

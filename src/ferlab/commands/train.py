@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 from ferlab import interrupts
 from ferlab.commands.backend import logical_devices, set_up_backend
-from ferlab.commands.cloud_training import Order, train_in_cloud
+from ferlab.commands.cloud_training import Order, resume_in_cloud, train_in_cloud
 from ferlab.commands.debugging import BY_HEART, check_by_heart, debug_tags, nothing_in_the_way, raw_settings
 from ferlab.commands.dry_run import show_requests
 from ferlab.commands.launch import Context, Outcome, launch, machine_facts
 from ferlab.commands.opening import file_here
 from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
-from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, startable
+from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, require_no_settings, startable
 from ferlab.commands.teacher import teacher_of, teachers_answers
 from ferlab.commands.training_record import (
     Trained,
@@ -51,10 +51,7 @@ from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, p
 from ferlab.training.subset import samples_left, wanted_data
 
 NO_WEIGHTS = "none"
-NOT_IN_CLOUD = (
-    "measures the machine at hand. Use compute=local.",
-    "goes on on this machine. In the cloud a training goes on by itself; `ferlab cloud sync` brings it home.",
-)
+PROFILE_IN_CLOUD = "debug=profile: measures the machine at hand. Use compute=local."
 
 
 def main() -> list[Outcome]:
@@ -77,10 +74,13 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
 def _in_cloud(config: TrainConfig, context: Context) -> dict[str, Any]:
     if config.compute.dry_run:
         return show_requests(config.compute, context.home, [run_name(config)], context.terminal)
-    if config.resume or config.debug.profile_steps:
-        what = f"resume={config.resume}" if config.resume else "debug=profile"
-        raise UserError(f"{what}: {NOT_IN_CLOUD[bool(config.resume)]}")
+    if config.debug.profile_steps:
+        raise UserError(PROFILE_IN_CLOUD)
+    if config.resume:
+        require_no_settings(config.resume, context, besides=("compute",))
     context.begin_cloud(config.compute, trainings=1)
+    if config.resume:
+        return _told(resume_in_cloud(config.resume, context), context)
     return _trained(config, context)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ferlab.compute.clients import Clients, labelled
@@ -16,6 +16,7 @@ from ferlab.errors import UserError
 from ferlab.storage import places
 from ferlab.storage.places import joined
 
+STATE = "JOB_STATE_"
 SUCCEEDED = "JOB_STATE_SUCCEEDED"
 ENDED = (SUCCEEDED, "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
 ENDING_S, ENDING_POLL_S = 60.0, 1.0
@@ -27,11 +28,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sent:
-    """A training that was sent, and what became of it: ``state`` is empty while it is under way."""
+    """A training that was sent, and what became of it.
+
+    ``state`` is empty while it is under way; ``standing`` is what the service called it last, ``QUEUED``, ``RUNNING``.
+    """
 
     entry: Entry
     state: str = ""
     reason: str = ""
+    standing: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -81,13 +86,14 @@ class Trainings:
             return Sent(sent.entry, "JOB_STATE_FAILED", "it is not there any more")
         state, reason = job.state.name, job.error.message
         if state not in ENDED:
-            return sent
+            return replace(sent, standing=state.removeprefix(STATE))
         if state == SUCCEEDED or self._refusal(sent.entry):
             return Sent(sent.entry, state, self._refusal(sent.entry) or reason)
         taken_away = was_preempted(reason) or (job.start_time and lacks_capacity(reason))
         if lacks_capacity(reason) and not taken_away:
             return self._elsewhere(sent.entry, name, reason)
-        if state == "JOB_STATE_FAILED" and taken_away and sent.entry.about["attempts"] < self.trainer.tries:
+        tried = sent.entry.about["attempts"] - sent.entry.about["attempts_before"]
+        if state == "JOB_STATE_FAILED" and taken_away and tried < self.trainer.tries:
             self.say(f"{name}: was taken away ({reason}); it goes on after its last epoch")
             return self.send(sent.entry, name)
         return Sent(sent.entry, state, reason)
@@ -158,7 +164,7 @@ def new_entry(clients: Clients, cloud: Cloud, trainer: Trainer, job: str, about:
     target = clients.target
     return Entry(
         job, TRAINING, target.name, target.project, cloud.regions[0], joined(target.runs, job), machines_of(trainer),
-        about={"attempts": 0, **about}, machine_count=trainer.replicas,
+        about={"attempts": 0, "attempts_before": 0, **about}, machine_count=trainer.replicas,
     )  # fmt: skip
 
 
