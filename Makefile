@@ -89,7 +89,7 @@ lock: install ## resolve requirements.lock anew, and the other locks with the sa
 		--no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --group executors -c requirements.lock -o executors.lock
-	for name in gpu gpu-jax; do $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2_28 \
+	for name in gpu gpu-jax serving; do $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2_28 \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group $$name \
 		-c requirements.lock -o $$name.lock || exit 1; done
 

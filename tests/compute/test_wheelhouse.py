@@ -66,15 +66,16 @@ def test_without_pip_the_error_says_how_to_get_it(offline, tmp_path, monkeypatch
         make_wheelhouse(offline / "lock", tmp_path / "made")
 
 
-def test_the_lock_of_the_executors_has_the_versions_of_ours():
+@pytest.mark.parametrize("lock", ["executors.lock", "serving.lock"])
+def test_a_lock_of_other_machines_has_the_versions_of_ours(lock):
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^(\S+==\S+(?: ; .*?)?) \\$", (REPOSITORY / name).read_text(), re.MULTILINE))
 
     def versions(name: str) -> set[str]:
         return {pin.partition(" ;")[0] for pin in pins(name)}
 
-    assert versions("executors.lock") <= versions("requirements.lock")
-    packages = {pin.partition("==")[0] for pin in versions("executors.lock")}
-    assert {"numpy", "pyarrow", "opencv-python-headless", "pillow", "google-crc32c", "google-cloud-storage"} <= packages
+    assert versions(lock) <= versions("requirements.lock")
+    packages = {pin.partition("==")[0] for pin in versions(lock)}
+    assert {"numpy", "pyarrow", "opencv-python-headless", "pillow", "google-crc32c"} <= packages
     assert not {"tensorflow", "keras", "pyspark", "mlflow"} & packages
-    assert "http" not in (REPOSITORY / "executors.lock").read_text()
+    assert "http" not in (REPOSITORY / lock).read_text()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,6 +124,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, store_template: Path) ->
     home = tmp_path_factory.mktemp("home")
     shutil.copy(store_template / "mlflow.db", home / "mlflow.db")
     return Workplace(home)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def checked_out(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import REPOSITORY, checked_out, commit
+from .conftest import REPOSITORY, checked_out, commit, free_port
 
 SCRIPTS = Path(sys.executable).parent
 SMALL = {"debug": "fast", "backbone.width": "0.25", "recipe": "quick", "deterministic": "true"}
@@ -80,12 +80,6 @@ class Projects:
         """Of all runs; empty for one that ferlab did not write."""
         experiments = [item.experiment_id for item in self.client.search_experiments()]
         return [run.data.tags.get("ferlab.stage", "") for run in self.client.search_runs(experiments)]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .conftest import Workplace
+from .conftest import Workplace, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +32,7 @@ def test_a_champion_answers_with_class_names(workplace: Workplace) -> None:
     registered = workplace.ferlab("register", f"run={trained.result['run_id']}", "model=faces")
     assert registered.code == 0, registered.err
     assert registered.result["crowned"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/faces@champion", "--env-manager", "local",

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,19 +19,14 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from .conftest import free_port
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 UV = Path(sys.executable).with_name("uv")
 STUDY = "moved"
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "a password of the test"}
 START_S = 120
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -25,11 +25,14 @@ from ferlab.tracking.store import Store, connect
 
 if TYPE_CHECKING:
     from ferlab.commands.cloud_session import Session
+    from ferlab.commands.sweep_job import SweepJob
 
 USUAL_STUDY = "ferlab"
 HOME_VARIABLE = "FERLAB_HOME"
 PROJECT_RUN_VARIABLE = "FERLAB_PROJECT_RUN"
 """Set by the command line from MLFLOW_RUN_ID: the run that ``mlflow run`` made for this process."""
+SWEEP_VARIABLE, JOB_VARIABLE = "FERLAB_SWEEP", "FERLAB_JOB"
+"""Environment of a sweep's jobs: what they share, and the number of the one under way."""
 
 _code_of_process = cache(code_state)
 """What a process runs is the code that it began with: read once for all jobs of a sweep."""
@@ -137,10 +140,8 @@ class Job:
 
     def __call__(self, cfg: DictConfig) -> Outcome:
         """Carry out ``work`` with a composed config. Its errors become the outcome; interrupts pass."""
-        from ferlab.commands.sweep_job import SweepJob
-
         context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {})
-        sweep_job = SweepJob.from_environment(os.environ)
+        sweep_job = _job_of_sweep()
         try:
             with_absolute_paths(cfg)
             config = validate(cfg, self.schema, machine_facts())
@@ -160,6 +161,15 @@ class Job:
                 sweep_job.fail(error, context, study_of(cfg))
         self.outcomes.append(outcome)
         return outcome
+
+
+def _job_of_sweep() -> "SweepJob | None":
+    """The job of a sweep that this process carries out now; outside of sweeps what they need is not even imported."""
+    if SWEEP_VARIABLE not in os.environ:
+        return None
+    from ferlab.commands.sweep_job import SweepJob
+
+    return SweepJob.from_environment(os.environ)
 
 
 def _reach(config: Any, context: Context) -> None:

@@ -16,13 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from ferlab.commands.launch import (
     HOME_VARIABLE,
+    JOB_VARIABLE,
     PROJECT_RUN_VARIABLE,
+    SWEEP_VARIABLE,
     Job,
     Outcome,
     machine_facts,
     study_of,
 )
-from ferlab.commands.sweep_job import JOB_VARIABLE, SWEEP_VARIABLE, Shared
+from ferlab.commands.sweep_job import Shared
 from ferlab.commands.sweep_record import log_summary, show_summary
 from ferlab.commands.terminal import Terminal
 from ferlab.commands.trial_jobs import TrialJobs

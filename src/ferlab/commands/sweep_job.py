@@ -5,10 +5,11 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from ferlab.commands.launch import JOB_VARIABLE, SWEEP_VARIABLE, Context
 from ferlab.commands.training_record import stored_result
 from ferlab.config.nodes import Sweep
 from ferlab.config.overrides import shortened
@@ -19,13 +20,8 @@ from ferlab.tracking.housekeeping import delete
 from ferlab.tracking.records import find_run
 from ferlab.tracking.store import PRUNED, Within
 
-if TYPE_CHECKING:  # launch sends jobs here
-    from ferlab.commands.launch import Context
-
 TRAIN, PROFILE = "train", "profile"
 """The command whose runs can be gone on with; the stage of one that looks at the time instead."""
-SWEEP_VARIABLE, JOB_VARIABLE = "FERLAB_SWEEP", "FERLAB_JOB"
-"""Environment of a sweep's jobs: what they share, and the number of the one under way."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +57,8 @@ class SweepJob:
     trial: StudyTrial | None = field(default=None)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "SweepJob | None":
-        """The job of this process now; None outside of a sweep."""
-        if SWEEP_VARIABLE not in environment:
-            return None
+    def from_environment(cls, environment: Mapping[str, str]) -> "SweepJob":
+        """The job of this process now, which is within a sweep."""
         shared = Shared.from_text(environment[SWEEP_VARIABLE])
         given = [(text, *text.lstrip("+").partition("=")[::2]) for text in HydraConfig.get().overrides.task]
         varied = {key: (text, value) for text, key, value in given if key in shared.varied}
@@ -72,7 +66,7 @@ class SweepJob:
         return cls(shared, int(environment[JOB_VARIABLE]), values, [text for text, _ in varied.values()])
 
     def carry_out(
-        self, work: Callable[[Any, "Context"], dict[str, Any]], config: Any, context: "Context"
+        self, work: Callable[[Any, Context], dict[str, Any]], config: Any, context: Context
     ) -> dict[str, Any]:
         """The result of ``work``; of a trial with several seeds their results under ``repetitions``."""
         context.in_sweep = True
@@ -92,7 +86,7 @@ class SweepJob:
         own = results[0] if len(results) == 1 else {"repetitions": results}
         return own | {"job": self.number}
 
-    def fail(self, error: Exception, context: "Context", study: str) -> None:
+    def fail(self, error: Exception, context: Context, study: str) -> None:
         """Record a failure: the trial has no outcome, and a run says so also where none was begun."""
         with contextlib.suppress(UserError):
             trial = self.trial or self._open_trial()
@@ -104,7 +98,7 @@ class SweepJob:
                 raise error
 
     def _repeat(
-        self, repetition: int, work: Callable[[Any, "Context"], dict[str, Any]], config: Any, context: "Context"
+        self, repetition: int, work: Callable[[Any, Context], dict[str, Any]], config: Any, context: Context
     ) -> dict[str, Any]:
         if self.trial:
             config = replace(config, seed=config.seed + repetition)
@@ -124,7 +118,7 @@ class SweepJob:
                 delete(find_run(earlier.run_id))
         return work(config, context)
 
-    def _enter(self, context: "Context", repetition: int) -> None:
+    def _enter(self, context: Context, repetition: int) -> None:
         tags = tags_of(self.shared.parent, self.number, repetition, self.values)
         context.store.within = Within(self.shared.parent, (context.command, PROFILE), self._name(repetition), tags)
 
