@@ -26,7 +26,7 @@ from ferlab.config.nodes import Intervals
 from ferlab.config.schema import CompareConfig
 from ferlab.emotions import TAXONOMIES
 from ferlab.evaluation.metrics import score
-from ferlab.evaluation.probability import loss_estimates
+from ferlab.evaluation.probability_intervals import probability_estimates
 from ferlab.predictions import Predictions
 
 SCORE_BAR_S, RUNS_BAR_S = 5, 20
@@ -99,7 +99,7 @@ def main() -> None:
         ),
         (
             "  the same of NLL and Brier",
-            median_s(lambda: loss_estimates(large, LARGE_RESAMPLES, 0), rounds),
+            median_s(lambda: probability_estimates(large, LARGE_RESAMPLES, 0), rounds),
             SCORE_BAR_S,
         ),
     ]

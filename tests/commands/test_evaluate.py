@@ -18,6 +18,7 @@ from ferlab.commands.launch import Context
 from ferlab.config.nodes import Compute, Evaluation
 from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
+from ferlab.evaluation.metrics import HEADLINE
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
@@ -221,3 +222,28 @@ def test_without_augmentation_nothing_speaks_of_it(place: Any, with_twins: Prepa
     assert "test-time" not in here.printed.getvalue() + Path(result["report"]).read_text(encoding="utf-8")
     with pytest.raises(UserError, match="test_tta"):
         recorded.artifact("predictions/test_tta.parquet")
+
+
+def test_repetitions_under_other_seeds_are_gathered(place: Any, with_twins: Prepared) -> None:
+    here = place(with_twins)
+    alone = here.evaluate()
+    assert "Numbers of one run" in Path(alone["report"]).read_text(encoding="utf-8")
+    assert not [name for name in find_run(alone["run_id"]).metrics if "over_seeds" in name]
+    told = {1: 0.5, 2: 0.7}
+    for seed, value in told.items():
+        with here.context.store.run("train", "study", f"seq1-s{seed}") as other:
+            other.log_dataset(here.prepared.manifest, here.prepared.folder, "train")
+            other.log_config({"seed": seed})
+            other.log_metrics({f"test_{name}": value for name in HEADLINE})
+    with here.context.store.run("train", "study", "never evaluated") as other:
+        other.log_dataset(here.prepared.manifest, here.prepared.folder, "train")
+        other.log_config({"seed": 3})
+    result = here.evaluate()
+    own = result["metrics"]["accuracy"]["value"]
+    metrics = find_run(result["run_id"]).metrics
+    assert metrics["test_accuracy_mean_over_seeds"] == pytest.approx(np.mean([own, 0.5, 0.7]))
+    assert metrics["test_accuracy_std_over_seeds"] == pytest.approx(np.std([own, 0.5, 0.7], ddof=1))
+    report = Path(result["report"]).read_text(encoding="utf-8")
+    assert '<td class="words">this run and its repetitions</td><td>3</td>' in report
+    assert "Numbers of one run" not in report
+    assert result["probability_estimates"]["ece"]["low"] <= result["probability"]["ece"]

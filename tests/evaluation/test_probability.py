@@ -10,7 +10,6 @@ from ferlab.errors import UserError
 from ferlab.evaluation.probability import (
     BINS,
     auc_ovr,
-    loss_estimates,
     precision_recall_curves,
     probability_scores,
     reliability_bins,
@@ -164,18 +163,6 @@ def test_perfect_and_useless_probabilities() -> None:
     assert useless.nll == pytest.approx(np.log(3))
     assert useless.brier == pytest.approx(2 / 3)
     assert useless.ece == pytest.approx(0, abs=1e-12)
-
-
-def test_intervals_of_losses_are_those_of_a_mean() -> None:
-    case = random_case(5, 1500)
-    found = loss_estimates(case, 3000, 0)
-    losses = -np.log(case.probabilities[np.arange(1500), case.labels])
-    half = 1.96 * losses.std() / np.sqrt(1500)
-    assert found["nll"].value == pytest.approx(probability_scores(case).nll)
-    assert found["nll"].low == pytest.approx(losses.mean() - half, abs=0.1 * half)
-    assert found["nll"].high == pytest.approx(losses.mean() + half, abs=0.1 * half)
-    assert found["brier"].low < found["brier"].value < found["brier"].high
-    assert loss_estimates(case, 50, 1) == loss_estimates(case, 50, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from ferlab.commands.training_record import PREDICTIONS
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Contestant, Costs
+from ferlab.evaluation.metrics import HEADLINE
 from ferlab.predictions import Predictions
 from ferlab.samples import VALIDATION
 from ferlab.tracking.records import RunRecord, runs_with_tag
@@ -38,6 +39,17 @@ def repetitions_of(record: RunRecord) -> list[RunRecord]:
     found = [one for one in originals(same_data) if one.stage == "train" and group_of(one) == group]
     by_seed = {one.params.get("seed"): one for one in found} | {record.params.get("seed"): record}
     return list(by_seed.values())
+
+
+def other_seeds(record: RunRecord, prefix: str) -> list[dict[str, float]]:
+    """The headline measures that repetitions under other seeds were given on a split (``val``, ``test``)."""
+    keys = {name: f"{prefix}_{name}" for name in HEADLINE}
+    others = [one.metrics for one in repetitions_of(record) if one.id != record.id]
+    return [
+        {name: metrics[key] for name, key in keys.items()}
+        for metrics in others
+        if all(key in metrics for key in keys.values())
+    ]
 
 
 def contestant(record: RunRecord, split: str, evaluations: Mapping[str, RunRecord] | None = None) -> Contestant:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.baseline import baseline_of
-from ferlab.commands.contestants import EXTERNAL, LATENCY, OPENINGS, costs_of
+from ferlab.commands.contestants import EXTERNAL, LATENCY, OPENINGS, costs_of, other_seeds
 from ferlab.commands.debugging import inherited_tags, warn_of_debug
 from ferlab.commands.evaluation_record import (
     REPORT,
@@ -27,7 +27,7 @@ from ferlab.config.nodes import Evaluation
 from ferlab.config.schema import EvaluateConfig, PrepareConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Block, Contestant, Costs, compare
-from ferlab.evaluation.findings import Augmented, Findings, find
+from ferlab.evaluation.findings import PREFIXES, Augmented, Findings, find
 from ferlab.evaluation.foreign import in_order, read_foreign, require_file
 from ferlab.evaluation.metrics import HEADLINE
 from ferlab.predictions import Predictions
@@ -118,7 +118,8 @@ def evaluate(
         views = _views(settings, manifest.size_px)
         predictions, seen_often = predict_split_with_views(model, folder, manifest, split, record.id, views, opening)
         augmented = None if settings.tta == "none" else Augmented(settings.tta, len(views), seen_often)
-        findings = find(predictions, settings.resamples, settings.seed, validation, augmented)
+        seeds = other_seeds(record, PREFIXES[split])
+        findings = find(predictions, settings.resamples, settings.seed, validation, augmented, seeds)
         mistakes = mistakes_picture(folder, manifest, predictions, model, record.name, opening)
         latency = latency_of(model)
         costs = replace(costs_of(record), latency_ms=latency.median_ms)

@@ -11,7 +11,7 @@ from ferlab.evaluation.comparison_report import against_table
 from ferlab.evaluation.document import Document, render
 from ferlab.evaluation.evaluation_report import document_of
 from ferlab.evaluation.findings import PREFIXES, Findings
-from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
+from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, as_json
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
@@ -72,6 +72,7 @@ def say_findings(name: str, findings: Findings, context: Context) -> dict[str, A
     result: dict[str, Any] = {"metrics": scores.as_json()}
     if findings.probability is not None:
         result["probability"] = findings.probability.values()
+        result["probability_estimates"] = as_json(findings.estimates)
     if findings.calibration is not None:
         calibration = findings.calibration
         context.terminal.say(

@@ -1,6 +1,6 @@
 """A comparison as tables and as a document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ferlab.evaluation.comparison import Block, Ranked, reasons, recall_differences
 from ferlab.evaluation.comparison_figures import (
@@ -74,10 +74,15 @@ def seeds_table(block: Block) -> Table | None:
     """Mean ± standard deviation over seeds, None where no run was repeated with another."""
     if not block.seeds:
         return None
-    rows = []
-    for group in block.seeds:
-        n = group.spread["accuracy"].n
-        rows.append([group.name, str(n), *(_plus_minus(group.spread[name]) for name in HEADLINE)])
+    return spread_table({group.name: group.spread for group in block.seeds})
+
+
+def spread_table(groups: Mapping[str, Mapping[str, Spread]]) -> Table:
+    """Mean ± standard deviation over seeds of the headline measures of each group of runs."""
+    rows = [
+        [name, str(spread["accuracy"].n), *(_plus_minus(spread[one]) for one in HEADLINE)]
+        for name, spread in groups.items()
+    ]
     return Table(
         ["runs", "seeds", *(TITLES[name] for name in HEADLINE)], rows, "Mean ± standard deviation over seeds, per cent"
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ferlab.evaluation.comparison import Block, Contestant
-from ferlab.evaluation.comparison_report import HOW_TO_READ, pictures_of, tables_of
+from ferlab.evaluation.comparison_report import HOW_TO_READ, pictures_of, spread_table, tables_of
 from ferlab.evaluation.document import Card, Document, Picture, Section, Table
 from ferlab.evaluation.figures import confusion_figure, per_class_figure
 from ferlab.evaluation.findings import Findings
@@ -15,6 +15,8 @@ from ferlab.evaluation.probability_figures import (
     risk_coverage_figure,
     roc_figure,
 )
+from ferlab.evaluation.probability_intervals import HOW
+from ferlab.evaluation.repetition import FEWEST_SEEDS
 from ferlab.evaluation.table_formats import percent
 
 WORDING = (
@@ -49,6 +51,8 @@ def document_of(
 def _result(subject: Contestant, findings: Findings) -> Section:
     cards = [Card(TITLES[name], *_card_texts(name, item)) for name, item in findings.scores.estimates.items()]
     tables = []
+    if findings.seeds is not None:
+        tables.append(spread_table({"this run and its repetitions": findings.seeds}))
     if findings.twin_free is not None:
         shown = [("all images", findings.scores), ("without them", findings.twin_free)]
         tables.append(_scores_table("Images", shown, "With and without images whose pixels were also trained on"))
@@ -56,8 +60,17 @@ def _result(subject: Contestant, findings: Findings) -> Section:
         views = f"{findings.augmented.n_views} views ({findings.augmented.name})"
         shown = [("the image alone (the result above)", findings.scores), (views, findings.augmented_scores)]
         tables.append(_scores_table("Predictions are made from", shown, "With test-time augmentation"))
-    paragraph = f"{subject.name} on n = {findings.scores.n:,} images. {WORDING}"
+    paragraph = f"{subject.name} on n = {findings.scores.n:,} images. {WORDING} {_seeds_said(findings)}"
     return Section("Result", cards, [paragraph], tables)
+
+
+def _seeds_said(findings: Findings) -> str:
+    """How far the numbers speak for the method and not for one run of it."""
+    trained = 1 if findings.seeds is None else findings.seeds["accuracy"].n
+    if trained >= FEWEST_SEEDS:
+        return ""
+    runs = "one run" if trained == 1 else f"{trained} runs"
+    return f"Numbers of {runs}: from {FEWEST_SEEDS} seeds on their spread says what another one would give."
 
 
 def _scores_table(first: str, rows: Sequence[tuple[str, Scores]], caption: str) -> Table:
@@ -125,10 +138,10 @@ def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     if findings.probability is None:
         return
     shown = [("as predicted", findings.probability)]
-    losses = "; ".join(
-        f"{NAMES[name]} {_with_interval(one.value, (one.low, one.high))}" for name, one in findings.losses.items()
+    estimates = "; ".join(
+        f"{NAMES[name]} {_with_interval(one.value, (one.low, one.high))}" for name, one in findings.estimates.items()
     )
-    paragraphs = [f"As predicted, with 95 % intervals: {losses}."]
+    paragraphs = [f"As predicted, with 95 % intervals: {estimates}. ({HOW}.)"]
     if findings.calibration is not None:
         temperature = findings.calibration.temperature
         shown.append((f"with temperature {temperature:.2f}", findings.calibration.after))

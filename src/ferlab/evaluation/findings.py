@@ -1,11 +1,13 @@
 """All that an evaluation finds out about one set of predictions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ferlab.evaluation.calibration import Calibration, calibrate
 from ferlab.evaluation.metrics import Estimate, Scores, score
-from ferlab.evaluation.probability import ProbabilityScores, loss_estimates, probability_scores
+from ferlab.evaluation.probability import ProbabilityScores, probability_scores
+from ferlab.evaluation.probability_intervals import probability_estimates
+from ferlab.evaluation.significance import Spread, mean_and_spread
 from ferlab.evaluation.soft import SoftScores, soft_scores
 from ferlab.predictions import Predictions
 
@@ -26,21 +28,22 @@ class Augmented:
 class Findings:
     """What was found; None where there is nothing to find it from.
 
-    ``probability``: scores of the probabilities (a tool may give labels only), ``losses`` those of them that have
-    intervals. ``calibration``: before and after a
-    temperature that was fitted on validation. ``twin_free``: without images whose pixels were also trained on.
-    ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against the annotators' votes.
+    ``probability``: scores of the probabilities (a tool may give labels only), ``estimates`` the same with intervals.
+    ``calibration``: before and after a temperature that was fitted on validation. ``twin_free``: without images whose
+    pixels were also trained on. ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against
+    the annotators' votes. ``seeds``: headline measures over this run and its repetitions under other seeds.
     """
 
     predictions: Predictions
     scores: Scores
     probability: ProbabilityScores | None
-    losses: dict[str, Estimate]
+    estimates: dict[str, Estimate]
     calibration: Calibration | None
     twin_free: Scores | None
     augmented: Augmented | None
     augmented_scores: Scores | None
     soft: SoftScores | None
+    seeds: dict[str, Spread] | None
 
     def flat(self) -> Iterator[tuple[str, float]]:
         """Every number as an MLflow metric, named by the split: ``test_accuracy``, ``test_twin_free_macro_f1``."""
@@ -51,9 +54,13 @@ class Findings:
                 yield from scores.flat(f"{split}_{name}").items()
         if self.probability is not None:
             yield from _named(split, self.probability.values())
-        for name, item in self.losses.items():
+        for name, item in self.estimates.items():
             yield f"{split}_{name}_low", item.low
             yield f"{split}_{name}_high", item.high
+        for name, spread in (self.seeds or {}).items():
+            yield f"{split}_{name}_mean_over_seeds", spread.mean
+            if spread.std is not None:
+                yield f"{split}_{name}_std_over_seeds", spread.std
         if self.calibration is not None:
             yield f"{split}_temperature", self.calibration.temperature
             yield from _named(f"{split}_calibrated", self.calibration.after.values())
@@ -67,14 +74,20 @@ def find(
     seed: int,
     validation: Predictions | None = None,
     augmented: Augmented | None = None,
+    other_seeds: Sequence[Mapping[str, float]] = (),
 ) -> Findings:
-    """Score ``predictions`` in every way that they allow; ``validation`` is what the temperature is fitted on."""
+    """Score ``predictions`` in every way that they allow.
+
+    ``validation`` is what the temperature is fitted on, ``other_seeds`` the headline measures of the repetitions.
+    """
     twins = predictions.twins is not None and predictions.twins.any()
+    scores = score(predictions, resamples, seed)
+    own = {name: item.value for name, item in scores.estimates.items()}
     return Findings(
         predictions,
-        score(predictions, resamples, seed),
+        scores,
         None if predictions.hard else probability_scores(predictions),
-        {} if predictions.hard else loss_estimates(predictions, resamples, seed),
+        {} if predictions.hard else probability_estimates(predictions, resamples, seed),
         None if predictions.hard or validation is None else calibrate(validation, predictions),
         score(predictions.twin_free(), resamples, seed) if twins else None,
         augmented,
@@ -82,6 +95,9 @@ def find(
         None
         if predictions.hard or predictions.votes is None
         else soft_scores(predictions.probabilities, predictions.votes),
+        {name: mean_and_spread([value, *(one[name] for one in other_seeds)]) for name, value in own.items()}
+        if other_seeds
+        else None,
     )
 
 

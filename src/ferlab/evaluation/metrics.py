@@ -1,5 +1,6 @@
 """Metrics of classification, with bootstrap intervals; all of them functions of the confusion matrix."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+def as_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Estimates with the documented keys of ``--json``."""
+    return {name: {"value": item.value, "low": item.low, "high": item.high} for name, item in estimates.items()}
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,7 @@ class Scores:
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """The headline estimates with the documented keys of ``--json``."""
-        return {
-            name: {"value": item.value, "low": item.low, "high": item.high} for name, item in self.estimates.items()
-        }
+        return as_json(self.estimates)
 
     def flat(self, prefix: str) -> dict[str, float]:
         """Numbers as MLflow metrics: ``<prefix>_accuracy``, ``<prefix>_accuracy_low`` and so on."""

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ferlab.evaluation.metrics import Estimate, interval
 from ferlab.predictions import Predictions
 from ferlab.scoring.views import SMALLEST_PROBABILITY
 
@@ -84,27 +83,11 @@ def sample_losses(predictions: Predictions) -> dict[str, np.ndarray]:
     return {"nll": -np.log(of_truth), "brier": squares.sum(axis=1)}
 
 
-def loss_estimates(predictions: Predictions, resamples: int, seed: int) -> dict[str, Estimate]:
-    """``nll`` and ``brier`` with percentile bootstrap intervals over samples.
-
-    Unlike counts, losses must be drawn one by one (`make bench-evaluation` says how long that takes).
-    """
-    losses = sample_losses(predictions)
-    table = np.column_stack(list(losses.values()))
-    generator, n = np.random.default_rng(seed), len(table)
-    draws = (np.bincount(generator.integers(0, n, n, dtype=np.int32), minlength=n) for _ in range(resamples))
-    means = np.array([times @ table for times in draws]) / n
-    return {
-        name: Estimate(float(values.mean()), *interval(means[:, place]))
-        for place, (name, values) in enumerate(losses.items())
-    }
-
-
 def auc_ovr(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Mean AUC one against rest over the classes that occur and are not all there is; None without such a class."""
     from sklearn.metrics import roc_auc_score
 
-    areas = [roc_auc_score(right, probabilities[:, place]) for place, right in _against_rest(labels, probabilities)]
+    areas = [roc_auc_score(right, probabilities[:, place]) for place, right in against_rest(labels, probabilities)]
     return float(np.mean(areas)) if areas else None
 
 
@@ -116,7 +99,7 @@ def roc_curves(predictions: Predictions) -> tuple[Curve, ...]:
     from sklearn.metrics import auc, roc_curve
 
     found = []
-    for place, right in _against_rest(predictions.labels, predictions.probabilities):
+    for place, right in against_rest(predictions.labels, predictions.probabilities):
         x, y, _ = roc_curve(right, predictions.probabilities[:, place])
         found.append(Curve(predictions.classes[place], x, y, float(auc(x, y))))
     return tuple(found)
@@ -127,7 +110,7 @@ def precision_recall_curves(predictions: Predictions) -> tuple[Curve, ...]:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     found = []
-    for place, right in _against_rest(predictions.labels, predictions.probabilities):
+    for place, right in against_rest(predictions.labels, predictions.probabilities):
         probability = predictions.probabilities[:, place]
         precision, recall, _ = precision_recall_curve(right, probability)
         area = float(average_precision_score(right, probability))
@@ -139,7 +122,7 @@ def reliability_bins(predictions: Predictions) -> ReliabilityBins:
     """Samples by the probability of their predicted class, in BINS bins of equal width, each open to the left."""
     confidence = predictions.probabilities.max(axis=1)
     right = predictions.predicted == predictions.labels
-    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    place = bin_places(confidence)
     count = np.bincount(place, minlength=BINS)
     kept = count > 0
     return ReliabilityBins(
@@ -149,18 +132,28 @@ def reliability_bins(predictions: Predictions) -> ReliabilityBins:
     )
 
 
+def bin_places(confidence: np.ndarray) -> np.ndarray:
+    """The bin (n,) of each probability (n,), 0..BINS - 1."""
+    places: np.ndarray = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return places
+
+
 def risk_coverage(predictions: Predictions) -> RiskCoverage:
     """Errors among the surest answers, for every number of them; equally sure ones share the mean of their errors."""
-    confidence = predictions.probabilities.max(axis=1)
-    wrong = (predictions.predicted != predictions.labels).astype(np.float64)
-    _, group = np.unique(-confidence, return_inverse=True)
+    wrong, group = errors_by_sureness(predictions)
     shared = np.bincount(group, wrong) / np.bincount(group)
     answered = np.arange(1, len(wrong) + 1)
-    errors = shared[np.sort(group)].cumsum()
-    return RiskCoverage(answered / len(wrong), errors / answered)
+    return RiskCoverage(answered / len(wrong), shared[np.sort(group)].cumsum() / answered)
 
 
-def _against_rest(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def errors_by_sureness(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each sample is wrong (n,), 0. or 1., and its group of equally sure ones (n,), the surest first."""
+    wrong = (predictions.predicted != predictions.labels).astype(np.float64)
+    _, group = np.unique(-predictions.probabilities.max(axis=1), return_inverse=True)
+    return wrong, group
+
+
+def against_rest(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Place of each class with samples of both kinds, and whether each sample is of it (n,)."""
     for place in range(probabilities.shape[1]):
         right = labels == place
