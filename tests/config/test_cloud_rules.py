@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
-from ferlab.config.cloud_rules import cloud_problems
+from ferlab.config.cloud_rules import cloud_problems, root_apart
 from ferlab.config.nodes import Compute
 
 FINE = Compute(name="gcp", cloud=Cloud(bucket="ours", project="our-project"), trainer=Trainer(image="ferlab:1"))
@@ -39,6 +39,14 @@ def test_all_that_is_wrong_is_said_at_once():
 def test_raw_and_processed_must_not_lie_in_each_other(raw, prepared):
     found = problems(replace(FINE, prepared=prepared, cloud=replace(FINE.cloud, raw=raw)))
     assert "overlap" in found["compute.prepared"]
+
+
+@pytest.mark.parametrize("root", ["gs://ours/processed", "gs://ours/processed/x/", "gs://ours"])
+def test_raw_images_in_a_bucket_do_not_lie_where_prepared_data_goes(root):
+    assert dict(root_apart(root, FINE))["dataset.root"].startswith(root)
+    assert list(root_apart(root, replace(FINE, prepared="gs://others/made"))) == []
+    assert list(root_apart(root, Compute(name="local"))) == []
+    assert list(root_apart("gs://ours/raw/affectnet", FINE)) == []
 
 
 def test_names_that_begin_alike_do_not_overlap():

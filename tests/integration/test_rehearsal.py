@@ -152,6 +152,22 @@ def test_whatever_goes_wrong_the_result_is_the_same(clean, faces, place):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_training_that_the_service_gives_up_is_sent_again_and_goes_on(place, faces):
+    process = place.start(
+        *TRAIN, "compute=rehearsal", "recipe.phases.0.epochs=6", f"dataset.root={faces}",
+        "compute.faults.preempt_after_s=[12,12]", "compute.faults.restarts=0",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=800)
+    assert process.returncode == 0, err
+    assert out.count("was taken away") == 2
+    assert "attempt 3" in out
+    (run,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
+    assert (run.info.status, run.data.metrics["epochs"]) == ("FINISHED", 6)
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_serverless_spark_makes_the_same_shards(place, faces, tmp_path, store_template):
     serverless = ("compute.cluster.serverless=true", "compute.cluster.serverless_image=executors:1")
     done = place.ferlab(

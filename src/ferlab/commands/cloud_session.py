@@ -103,6 +103,7 @@ def stand_in(compute: Compute, home: Path) -> Any:
             faults.unavailable,
             faults.latency_ms,
             faults.wrong_project,
+            faults.restarts,
         ),
     )
     os.environ[EMULATOR] = str(endpoints.storage)

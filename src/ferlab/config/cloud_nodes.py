@@ -79,9 +79,10 @@ class Trainer:
 class Faults:
     """What goes wrong in a rehearsal.
 
-    ``preempt_after_s``: seconds after which each attempt of a training is taken away; ``lost_workers``: Spark workers
-    that are killed; ``no_capacity``: regions without machines; ``no_quota``: ``dataproc``, ``vertex``; ``unavailable``:
-    requests that are answered with 503 or 429; ``latency_ms`` of every request; ``wrong_project``: nobody may use it.
+    ``preempt_after_s``: seconds after which each attempt of a training is taken away; ``restarts``: how often the
+    service itself starts it again, None for always; ``lost_workers``: Spark workers that are killed; ``no_capacity``:
+    regions without machines; ``no_quota``: ``dataproc``, ``vertex``; ``unavailable``: requests that are answered with
+    503 or 429; ``latency_ms`` of every request; ``wrong_project``: nobody may use it.
     """
 
     preempt_after_s: list[float] = field(default_factory=list)
@@ -91,3 +92,4 @@ class Faults:
     unavailable: int = number(0, 100_000, 0)
     latency_ms: int = number(0, 60_000, 0)
     wrong_project: bool = False
+    restarts: int | None = number(0, 100, None)

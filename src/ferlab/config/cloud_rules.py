@@ -60,9 +60,24 @@ def _places(compute: Compute) -> Iterator[Problem]:
         if place is not None and (not is_remote(place) or not place.removeprefix(SCHEME).strip("/")):
             yield key, f"{place!r} must be a gs://BUCKET/FOLDER: workers do not see this machine"
             return
-    raw, processed = cloud.raw or f"gs://{cloud.bucket}/raw", compute.prepared or f"gs://{cloud.bucket}/processed"
-    if f"{processed}/".startswith(f"{raw}/") or f"{raw}/".startswith(f"{processed}/"):
+    raw, processed = cloud.raw or f"gs://{cloud.bucket}/raw", _processed(compute)
+    if _overlap(raw, processed):
         yield "compute.prepared", f"{processed} and the raw images in {raw} overlap: raw images are never written to"
+
+
+def root_apart(root: str, compute: Compute) -> Iterator[Problem]:
+    """Raw images that lie in a bucket already lie apart from what is made of them."""
+    if compute.name != LOCAL and compute.cloud.bucket and is_remote(root) and _overlap(root, _processed(compute)):
+        yield "dataset.root", f"{root} overlaps {_processed(compute)}, where prepared data goes (compute.prepared)"
+
+
+def _processed(compute: Compute) -> str:
+    return compute.prepared or f"gs://{compute.cloud.bucket}/processed"
+
+
+def _overlap(first: str, second: str) -> bool:
+    first, second = (f"{place.rstrip('/')}/" for place in (first, second))
+    return first.startswith(second) or second.startswith(first)
 
 
 def _cluster(cluster: Cluster) -> Iterator[Problem]:

@@ -127,6 +127,19 @@ def test_a_region_without_machines_fails_the_job_and_another_runs_it(rehearse):
     assert cloud.ended(other.name).state.name == "JOB_STATE_SUCCEEDED"
 
 
+def test_a_service_that_gives_up_after_so_many_restarts_counts_attempts_over_jobs(rehearse):
+    cloud = rehearse(Faults(preempt_after_s=(0.3, 0.3), restarts=0))
+    again, ended = {"scheduling": {"restart_job_on_worker_restart": True}}, []
+    for number in range(3):
+        output = {"output_uri_prefix": "gs://rehearsed-bucket/runs/one"}
+        job = cloud.create_training(
+            "import time; time.sleep(4)", label=f"one-{number}", base_output_directory=output, **again
+        )
+        ended.append(cloud.ended(job.name))
+    assert [job.state.name for job in ended] == ["JOB_STATE_FAILED"] * 2 + ["JOB_STATE_SUCCEEDED"]
+    assert "was preempted" in ended[0].error.message
+
+
 def test_without_quota_a_job_is_refused(rehearse):
     cloud = rehearse(Faults(no_quota=("vertex",)))
     machine = {"machine_type": "a2-ultragpu-1g", "accelerator_type": "NVIDIA_A100_80GB", "accelerator_count": 1}

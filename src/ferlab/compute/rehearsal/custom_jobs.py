@@ -211,7 +211,8 @@ class CustomJobs:
         replicas.forget_machines()
         scheduling = record["job"]["jobSpec"].get("scheduling", {})
         restarts = scheduling.get("restartJobOnWorkerRestart") or scheduling.get("strategy") == "SPOT"
-        if restarts and not scheduling.get("disableRetries"):
+        wanted = self._trouble.faults.restarts
+        if restarts and not scheduling.get("disableRetries") and (wanted is None or record["attempt"] <= wanted):
             del record["preempted_at"]
             for replica in replicas:
                 say(replica.log, f"The replica {replica.name} was terminated by a preemption; the job is restarted.")
@@ -223,8 +224,14 @@ class CustomJobs:
 
     def _is_to_be_preempted(self, record: Record, replicas: Replicas) -> bool:
         after, began = self._trouble.faults.preempt_after_s, replicas.began()
-        attempt = record["attempt"]
+        attempt = record["attempt"] + self._attempts_before(record)
         return began is not None and attempt <= len(after) and time.time() - began > after[attempt - 1]
+
+    def _attempts_before(self, record: Record) -> int:
+        """Attempts of the jobs that were sent before for the same work: those with its output folder."""
+        own, began = _output(record["job"]), record["job"]["createTime"]
+        earlier = (one for one in self._records.all("customJobs") if one["job"]["createTime"] < began)
+        return sum(one["attempt"] for one in earlier if own and _output(one["job"]) == own)
 
     @staticmethod
     def _is_over(record: Record) -> bool:
@@ -262,3 +269,7 @@ class CustomJobs:
     def _replicas(self, record: Record) -> Replicas:
         job = record["job"]
         return Replicas(self._folder / "jobs" / job["name"].rpartition("/")[2], job, record["attempt"])
+
+
+def _output(job: dict[str, Any]) -> str:
+    return str(job["jobSpec"].get("baseOutputDirectory", {}).get("outputUriPrefix", ""))

@@ -19,7 +19,8 @@ CALM_READS, CALM = 3, 6
 class Faults:
     """Faults on demand.
 
-    ``preempt_after_s``: the i-th attempt of a trainer job is preempted that many seconds after it has begun;
+    ``preempt_after_s``: the i-th attempt of a training is preempted that many seconds after it has begun, also when a
+    job was sent anew for it; ``restarts``: how often the service itself starts a preempted job again, None for always;
     ``lost_workers``: Spark executors killed at work; ``no_capacity``: regions without machines; ``no_quota``:
     ``"dataproc"`` and ``"vertex"`` refuse for lack of quota; ``unavailable``: requests answered 503 or 429, in bursts
     of three, shared among the three services, some of them carried out first; ``latency_ms``: added to each request;
@@ -33,6 +34,7 @@ class Faults:
     unavailable: int = 0
     latency_ms: int = 0
     wrong_project: bool = False
+    restarts: int | None = None
 
     def as_json(self) -> str:
         """As text that ``from_json`` reads."""
