@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from ferlab.errors import UserError
 from ferlab.tracking.processes import identity, is_alive
-from ferlab.tracking.store import Store, connect
+from ferlab.tracking.store import Store, connect, is_open_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPEN_A_RUN = """
@@ -270,3 +270,30 @@ def test_outside_a_checkout_there_is_no_commit(home: Path, tmp_path: Path) -> No
         pass
     tags = recorded(run.id).data.tags
     assert (tags["git.commit"], tags["git.dirty"], tags["lock.sha256"]) == ("none", "false", "none")
+
+
+@pytest.mark.parametrize(
+    ("uri", "anywhere", "inside"),
+    [
+        ("https://mlflow.lab.example", True, True),
+        ("http://8.8.8.8:5000", True, True),
+        ("http://10.1.2.3:5000", False, True),
+        ("http://192.168.0.4:5000", False, True),
+        ("http://127.0.0.1:5000", False, False),
+        ("http://[::1]:5000", False, False),
+        ("http://0.0.0.0:5000", False, False),
+        ("http://localhost:5000", False, False),
+        ("http://me:secret@mlflow.lab.example", False, False),
+        ("sqlite:////home/me/mlflow.db", False, False),
+    ],
+)
+def test_a_server_is_joined_only_where_other_machines_reach_it_without_a_password(monkeypatch, uri, anywhere, inside):
+    assert is_open_server(uri, loopback=False) is anywhere
+    assert is_open_server(uri, loopback=False, inside=True) is inside
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    assert not is_open_server(uri, loopback=False, inside=True)
+
+
+def test_a_rehearsal_joins_a_server_of_this_machine():
+    assert is_open_server("http://127.0.0.1:5000", loopback=True)
+    assert not is_open_server("sqlite:////home/me/mlflow.db", loopback=True)

@@ -176,7 +176,8 @@ def _write_order(
     store = context.store
     # replicas find out together where to go on, from the store that the snapshot holds
     alone = session.compute.trainer.replicas == 1
-    server = store.uri if alone and is_open_server(store.uri, session.target.is_rehearsal) else None
+    inside = session.compute.trainer.network is not None
+    server = store.uri if alone and is_open_server(store.uri, session.target.is_rehearsal, inside) else None
     name, tags = store.named(order.name, order.tags, "train", parent)
     run_id = store.reserve("train", order.study, name, tags) if server else None
     about = {"name": name, "study": order.study, "run_id": run_id, "server": server, "store": store.uri}

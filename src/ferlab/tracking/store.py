@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,6 @@ from ferlab.tracking.run import Run
 SAMPLING_INTERVAL_S = 5
 PARENT = "mlflow.parentRunId"
 OPEN_STATES = ("RUNNING", "SCHEDULED")
-LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 OUTCOME, PRUNED = "ferlab.outcome", "pruned"
 """Tag of a run that was ended because others did better."""
 PASSWORDS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
@@ -202,16 +202,23 @@ def connect(
     return Store(uri, home, code or code_state(checkout), project_run, project_stage, _artifacts=artifacts)
 
 
-def is_open_server(uri: str, loopback: bool) -> bool:
+def is_open_server(uri: str, loopback: bool, inside: bool = False) -> bool:
     """Whether another machine may write to the store: a server that asks for no password.
 
-    Passwords are not sent along: whoever may look at a job could read them. ``loopback``: it is this very machine.
+    Passwords are not sent along: whoever may look at a job could read them. ``loopback``: the other machine is this
+    very one. ``inside``: it is in the same network, where private addresses mean the same.
     """
     address = urlsplit(uri)
     secret = any(os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
     if address.scheme not in ("http", "https") or secret or "@" in address.netloc:
         return False
-    return loopback or address.hostname not in LOOPBACK
+    if loopback:
+        return True
+    try:
+        host = ip_address(address.hostname or "")
+    except ValueError:  # a name
+        return address.hostname != "localhost"
+    return not (host.is_loopback or host.is_unspecified) and (inside or not host.is_private)
 
 
 def close_run(run_id: str) -> None:
