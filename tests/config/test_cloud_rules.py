@@ -1,18 +1,19 @@
 """What cannot work on Google Cloud is said before anything is asked of it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
-from ferlab.config.cloud_rules import cloud_problems, root_apart
-from ferlab.config.nodes import Compute
+from ferlab.config.cloud_rules import cloud_target, raw_images_apart, sweep_in_cloud, trainable_in_cloud
+from ferlab.config.nodes import Compute, Dataset, Recipe, Sweep
 
 FINE = Compute(name="gcp", cloud=Cloud(bucket="ours", project="our-project"), trainer=Trainer(image="ferlab:1"))
 
 
 def problems(compute: Compute) -> dict[str, str]:
-    return dict(cloud_problems(compute))
+    return dict(cloud_target(None, compute))
 
 
 def test_a_complete_target_has_none_and_a_local_one_is_asked_nothing():
@@ -43,10 +44,32 @@ def test_raw_and_processed_must_not_lie_in_each_other(raw, prepared):
 
 @pytest.mark.parametrize("root", ["gs://ours/processed", "gs://ours/processed/x/", "gs://ours"])
 def test_raw_images_in_a_bucket_do_not_lie_where_prepared_data_goes(root):
-    assert dict(root_apart(root, FINE))["dataset.root"].startswith(root)
-    assert list(root_apart(root, replace(FINE, prepared="gs://others/made"))) == []
-    assert list(root_apart(root, Compute(name="local"))) == []
-    assert list(root_apart("gs://ours/raw/affectnet", FINE)) == []
+    def apart(root: str, compute: Compute) -> list[tuple[str, str]]:
+        return list(raw_images_apart(None, Dataset(name="affectnet8", root=root), compute))
+
+    assert dict(apart(root, FINE))["dataset.root"].startswith(root)
+    assert apart(root, Compute(name="local")) == []
+    assert apart("gs://ours/raw/affectnet", FINE) == []
+
+
+def test_neither_raw_nor_prepared_lies_where_trainings_and_code_do():
+    assert "overlap" in problems(replace(FINE, prepared="gs://ours/runs/x"))["compute.prepared"]
+    raw = replace(FINE, prepared="gs://others/made", cloud=replace(FINE.cloud, raw="gs://ours"))
+    assert "overlap" in problems(raw)["compute.cloud.raw"]
+
+
+def test_what_a_paid_machine_would_refuse_is_said_before():
+    def wrong(batch_size: int, teacher: str | None = None, pruner: str = "none", **trainer: Any) -> set[str]:
+        compute = replace(FINE, trainer=Trainer(image="ferlab:1", **trainer))
+        found = trainable_in_cloud(None, Recipe(name="x", batch_size=batch_size), teacher, compute)
+        return {key for key, _ in [*found, *sweep_in_cloud(None, Sweep(pruner=pruner), compute)]}
+
+    assert wrong(128, machine="a2-highgpu-8g") == set()
+    assert wrong(100, machine="a2-highgpu-8g") == {"recipe.batch_size"}
+    assert wrong(128, machine="a2-highgpu-1g", replicas=3) == {"recipe.batch_size"}
+    assert wrong(128, machine="n2-standard-8") == set()
+    assert wrong(128, teacher="abc", pruner="median") == {"teacher", "sweep.pruner"}
+    assert list(sweep_in_cloud(None, Sweep(pruner="median"), Compute(name="local"))) == []
 
 
 def test_names_that_begin_alike_do_not_overlap():

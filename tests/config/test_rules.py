@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ferlab.config import edge_rules, rules
+from ferlab.config import cloud_rules, edge_rules, rules
 from ferlab.config.nodes import (
     Augment,
     Backbone,
@@ -423,7 +423,7 @@ def test_what_is_measured_must_be_known(variants, threads, keys):
 def test_every_rule_is_in_the_list_that_validate_runs():
     written = {
         value
-        for room in (rules, edge_rules)
+        for room in (rules, cloud_rules, edge_rules)
         for name, value in vars(room).items()
         if not name.startswith("_")
         and callable(value)

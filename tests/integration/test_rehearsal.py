@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from ferlab.compute.container import ORDER
 from ferlab.compute.rehearsal.service import stop
 from ferlab.compute.wheelhouse import LOCK_NAME, make_wheelhouse
 from ferlab.config.files import config_root
 from ferlab.datasets.synthetic.layouts import write_synthetic
+from ferlab.storage.places import names_below
 
 from .conftest import Workplace
 
@@ -101,6 +103,14 @@ def nothing_is_left(place: Workplace) -> None:
     assert {run.info.status for run in place.runs()} <= {"FINISHED", "FAILED", "KILLED"}
 
 
+def objects(place: Workplace, prefix: str, ending: str = ".tfrecord") -> list[str]:
+    """Names of the objects below a prefix of the rehearsed bucket that end so."""
+    told = json.loads((place.home / STATE / "endpoints.json").read_text())["endpoints"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", told["storage"])
+        return sorted(name for name in names_below(f"gs://rehearsal/{prefix}") if name.endswith(ending))
+
+
 def scores(result: dict[str, Any]) -> dict[str, Any]:
     return {"ensemble": result["metrics"], **{one["name"]: one["metrics"] for one in result["members"]}}
 
@@ -147,6 +157,10 @@ def test_whatever_goes_wrong_the_result_is_the_same(clean, faces, place):
     used = json.loads((place.home / STATE / "faults-used.json").read_text())
     assert sum(count for name, count in used.items() if name.endswith("refused")) == 30, used
     assert used["lost"] == 1, used
+    logs = (place.home / STATE / "jobs").glob("*/workerpool0-0.log")
+    assert sum(log.read_text().count("The machine is preempted.") for log in logs) >= 2
+    assert objects(place, "processed") == objects(clean[0], "processed")
+    assert len(objects(place, "runs", ORDER)) == len(objects(clean[0], "runs", ORDER)) == len(done.result["members"])
     nothing_is_left(place)
 
 

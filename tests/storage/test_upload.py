@@ -81,3 +81,15 @@ def test_a_single_file_and_nothing_at_all(bucket, folder, tmp_path):
     assert read_bytes(f"{bucket}/one.jpg") == bytes([3]) * 4
     with pytest.raises(UserError, match="nothing to upload"):
         upload(tmp_path / "absent", f"{bucket}/raw", lambda *_: None)
+
+
+def test_folders_that_are_links_are_brought_too_and_a_circle_ends(bucket, folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "x.jpg").write_bytes(b"x")
+    (folder / "linked").symlink_to(elsewhere)
+    (elsewhere / "circle").symlink_to(folder)
+    upload(folder, f"{bucket}/raw", lambda done, total: None)
+    names = places.names_below(f"{bucket}/raw")
+    assert "linked/x.jpg" in names
+    assert not [name for name in names if "circle" in name]

@@ -278,6 +278,8 @@ def test_outside_a_checkout_there_is_no_commit(home: Path, tmp_path: Path) -> No
         ("https://mlflow.lab.example", True, True),
         ("http://8.8.8.8:5000", True, True),
         ("http://10.1.2.3:5000", False, True),
+        ("http://mlflow.corp:5000", False, True),
+        ("http://laptop.local:5000", False, False),
         ("http://192.168.0.4:5000", False, True),
         ("http://127.0.0.1:5000", False, False),
         ("http://[::1]:5000", False, False),
@@ -288,6 +290,14 @@ def test_outside_a_checkout_there_is_no_commit(home: Path, tmp_path: Path) -> No
     ],
 )
 def test_a_server_is_joined_only_where_other_machines_reach_it_without_a_password(monkeypatch, uri, anywhere, inside):
+    names = {"mlflow.lab.example": "8.8.4.4", "localhost": "127.0.0.1", "mlflow.corp": "10.0.0.7"}
+
+    def leads_to(host: str, _port: None) -> list[Any]:
+        if host == "laptop.local":
+            raise OSError("unknown")
+        return [(0, 0, 0, "", (names.get(host, host), 0))]
+
+    monkeypatch.setattr("ferlab.tracking.store.socket.getaddrinfo", leads_to)
     assert is_open_server(uri, loopback=False) is anywhere
     assert is_open_server(uri, loopback=False, inside=True) is inside
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")

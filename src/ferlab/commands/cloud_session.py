@@ -28,13 +28,16 @@ NO_IMAGE = (
     "compute.trainer.image: must name the container to train in (REGION-docker.pkg.dev/PROJECT/REPOSITORY/ferlab:TAG); "
     "docs/cloud.md says how it is made."
 )
-STANDING = {OPEN: "not seen to its end: ferlab cloud clean", HOME: "ended", GONE: "deleted"}
+OUTCOMES = {OPEN: "not seen to its end: ferlab cloud clean", HOME: "ended", GONE: "deleted"}
 NO_AGREEMENT = "Nothing was created."
 
 
 @dataclass
 class Session:
-    """Where the work goes, and who carries it there. ``trainings``: how many this command will send."""
+    """Where the work goes, and who carries it there.
+
+    ``trainings``: how many this command will send; ``prepares``: whether it may ask for a cluster.
+    """
 
     compute: Compute
     target: Target
@@ -42,6 +45,7 @@ class Session:
     ledger: Ledger
     terminal: Terminal
     trainings: int
+    prepares: bool = True
     began_s: float = field(default_factory=time.time)
     _agreed: bool = field(default=False, repr=False)
 
@@ -66,7 +70,7 @@ class Session:
     def account(self) -> None:
         """Say what this command had in the cloud, for how long, and whether it is gone."""
         rows = [
-            [entry.resource or entry.job, entry.region, entry.machines, STANDING[entry.state], f"{hours(entry):.2f}"]
+            [entry.resource or entry.job, entry.region, entry.machines, OUTCOMES[entry.state], f"{hours(entry):.2f}"]
             for entry in self.ledger.entries()
             if entry.began_s >= self.began_s and entry.target == self.target.name
         ]
@@ -77,7 +81,9 @@ class Session:
         """What is going to be used, and for how long at most."""
         cloud, spark, trainer = self.compute.cloud, self.compute.cluster, self.compute.trainer
         machines = cluster.machines_of(spark)
-        parts = [f"a cluster for at most {spark.max_hours:g} h ({machines}) unless the data is prepared"]
+        times = f", {spark.tries} times if it fails" if spark.serverless else ""
+        kind = f"a cluster for at most {spark.max_hours:g} h{times} ({machines}) unless the data is prepared"
+        parts = [kind] if self.prepares else []
         if self.trainings:
             machines, most = training.machines_of(trainer), trainer.max_hours
             parts.append(
@@ -87,25 +93,26 @@ class Session:
         return f"In {where} this uses {'; '.join(parts)}. Begin?"
 
 
-def stand_in(compute: Compute, home: Path) -> Any:
-    """Start the services of a rehearsal, or find them under way; the storage client of this process uses them."""
+def stand_in(compute: Compute, home: Path, with_faults: bool) -> Any:
+    """Start the services of a rehearsal, or find them under way; the storage client of this process uses them.
+
+    Commands that send nothing leave the faults of others alone: ``with_faults`` false.
+    """
     from ferlab.compute.rehearsal.faults import Faults
     from ferlab.compute.rehearsal.service import start
 
     faults = compute.faults
-    endpoints = start(
-        home / REHEARSAL,
-        Faults(
-            tuple(faults.preempt_after_s),
-            faults.lost_workers,
-            tuple(faults.no_capacity),
-            tuple(faults.no_quota),
-            faults.unavailable,
-            faults.latency_ms,
-            faults.wrong_project,
-            faults.restarts,
-        ),
+    asked = Faults(
+        tuple(faults.preempt_after_s),
+        faults.lost_workers,
+        tuple(faults.no_capacity),
+        tuple(faults.no_quota),
+        faults.unavailable,
+        faults.latency_ms,
+        faults.wrong_project,
+        faults.restarts,
     )
+    endpoints = start(home / REHEARSAL, asked if with_faults else None)
     os.environ[EMULATOR] = str(endpoints.storage)
     return endpoints
 
@@ -121,7 +128,11 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | Non
     if trainings and not compute.trainer.image:
         raise UserError(NO_IMAGE)
     if compute.name == REHEARSAL:
-        endpoints, credentials, project = stand_in(compute, home), None, str(compute.cloud.project)
+        endpoints, credentials, project = (
+            stand_in(compute, home, trainings is not None),
+            None,
+            str(compute.cloud.project),
+        )
         target = Target.of(compute, project, home, endpoints)
         for bucket in {split_url(place)[0] for place in (target.raw, target.processed, target.runs)}:
             create_bucket(bucket, BUCKET_AREA)

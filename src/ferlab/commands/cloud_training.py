@@ -10,14 +10,14 @@ from typing import Any
 from ferlab import interrupts
 from ferlab.commands.cloud_session import Session
 from ferlab.commands.homecoming import bring_home
-from ferlab.commands.launch import Context
+from ferlab.commands.launch import NO_PATHS, Context
 from ferlab.commands.training_record import Trained, trained_of
 from ferlab.compute.container import ORDER
 from ferlab.compute.failures import UnreachableError
 from ferlab.compute.ledger import OPEN, TRAINING, Entry
 from ferlab.compute.shipping import ship_code, ship_weights
 from ferlab.compute.target import label_text, new_job
-from ferlab.compute.training import REFUSAL, Sent, Trainings, new_entry
+from ferlab.compute.training import ENDED, REFUSAL, Sent, Trainings, attempts_of, machines_of, new_entry
 from ferlab.config.machines import gpus_of
 from ferlab.errors import UserError
 from ferlab.storage import places
@@ -29,12 +29,7 @@ from ferlab.tracking.store import is_open_server
 
 PROGRESS = "progress.json"
 """In the folder of a training: what its last epoch came to."""
-NO_PATHS = ("imagenet", "none")
-STANDING = {"QUEUED": "waits for quota or machines", "PENDING": "its machine starts", "RUNNING": "runs"}
-NO_TEACHER = (
-    "teacher: a training in the cloud cannot ask a network of this machine's store. Distil with compute=local, on the "
-    "same prepared data."
-)
+IN_WORDS = {"QUEUED": "waits for quota or machines", "PENDING": "its machine starts", "RUNNING": "runs"}
 
 
 Start = tuple[str, Callable[[], Entry]]
@@ -59,20 +54,17 @@ def train_in_cloud(
     When this is interrupted, everything that is under way is cancelled.
 
     Raises:
-        UserError: one of them cannot be trained; the others are ended and brought home all the same.
+        UserError: one of them cannot be trained; the others go on to their end and are brought home all the same.
 
     """
     session = _session(context)
-    for order in orders:
-        if order.raw.get("teacher"):
-            raise UserError(NO_TEACHER)
     session.agree()
     code = ship_code(session.target)
 
     def starting(order: Order) -> Start:
         return order.name, lambda: _write_order(order, place, prepare_run, parent, code, session, context)
 
-    return _carried_out([starting(order) for order in orders], _trainings(session), session, context)
+    return _carried_out([starting(order) for order in orders], trainings_of(session), session, context)
 
 
 def resume_in_cloud(reference: str, context: Context) -> Trained:
@@ -85,21 +77,29 @@ def resume_in_cloud(reference: str, context: Context) -> Trained:
 
     """
     session = _session(context)
-    entry = _interrupted(reference, session)
-    session.agree()
-    trainings, name = _trainings(session), str(entry.about["name"])
-    if not trainings.has_ended(entry):
+    session.prepares = False
+    entry, trainer = _interrupted(reference, session), session.compute.trainer
+    if trainer.replicas != entry.about["replicas"]:
+        message = (
+            f"resume={reference}: was trained on {entry.about['replicas']} replicas; give compute.trainer.replicas."
+        )
+        raise UserError(message)
+    if not all(job.state.name in ENDED for job in attempts_of(session.clients, entry, session.compute.cloud.regions)):
         message = f"resume={reference}: {entry.job} is under way. `ferlab cloud status` tells more."
         raise UserError(message)
+    session.agree()
 
     def start() -> Entry:
         places.remove(joined(entry.folder, REFUSAL))
+        order = json.loads(places.read_bytes(joined(entry.folder, ORDER)))
+        _place_order(entry.folder, order | {"gpus": _gpus(session)})
         about = {**entry.about, "attempts_before": entry.about["attempts"]}
+        region, machines = session.compute.cloud.regions[0], machines_of(trainer)
         return session.ledger.change(
-            entry, state=OPEN, region=session.compute.cloud.regions[0], began_s=time.time(), ended_s=0.0, about=about
+            entry, state=OPEN, region=region, machines=machines, began_s=time.time(), ended_s=0.0, about=about
         )
 
-    return _carried_out([(name, start)], trainings, session, context)[0]
+    return _carried_out([(str(entry.about["name"]), start)], trainings_of(session), session, context)[0]
 
 
 def _interrupted(reference: str, session: Session) -> Entry:
@@ -110,7 +110,8 @@ def _interrupted(reference: str, session: Session) -> Entry:
         if (entry.kind, entry.target, entry.project) == (TRAINING, session.target.name, session.target.project)
     ]
     named = [entry for entry in ours if entry.job == reference]
-    record = None if named else find_run(reference, "resume")
+    run_id = named[-1].about["run_id"] if named else reference
+    record = find_run(run_id, "resume") if run_id else None
     found = named or [entry for entry in ours if record and entry.about["run_id"] == record.id]
     if not found:
         where = f"compute={session.target.name}, project {session.target.project}"
@@ -122,7 +123,8 @@ def _interrupted(reference: str, session: Session) -> Entry:
     return found[-1]
 
 
-def _trainings(session: Session) -> Trainings:
+def trainings_of(session: Session) -> Trainings:
+    """What sends, watches and ends the trainings of a session."""
     compute = session.compute
     return Trainings(session.clients, compute.cloud, compute.trainer, session.ledger, session.terminal.say)
 
@@ -131,14 +133,19 @@ def _carried_out(starts: Sequence[Start], trainings: Trainings, session: Session
     """Send them, some at a time, and watch them to their end."""
     say = session.terminal.say
     waiting, under_way, trained = list(enumerate(starts)), dict[int, Sent](), dict[int, Trained]()
-    problems: list[str] = []
+    problems, given_up = list[str](), list[Sent]()
     watched = {position: _Progress(name, session) for position, (name, _) in enumerate(starts)}
     try:
         while waiting or under_way:
             while waiting and len(under_way) < session.compute.trainer.at_once:
                 position, (name, start) = waiting.pop(0)
-                under_way[position] = Sent(start())
-                under_way[position] = trainings.send(under_way[position].entry, name)
+                try:
+                    with interrupts.held():  # what is reserved is known from here on
+                        under_way[position] = Sent(start())
+                    under_way[position] = trainings.send(under_way[position].entry, name)
+                except UserError as error:  # the others go on
+                    given_up += [under_way.pop(position)] if position in under_way else []
+                    problems.append(f"{name}: {error}")
             for position in list(under_way):
                 name, _ = starts[position]
                 try:
@@ -149,14 +156,14 @@ def _carried_out(starts: Sequence[Start], trainings: Trainings, session: Session
                         trained[position] = _ended(sent, name, session, context)
                 except UnreachableError as error:
                     say(f"warning: {error} The trainings go on.")
-                except UserError as error:  # the others go on
-                    under_way.pop(position, None)
+                except UserError as error:
+                    given_up += [under_way.pop(position)] if position in under_way else []
                     problems.append(str(error))
             if under_way:
                 time.sleep(session.poll_s)
     finally:
         with interrupts.held():
-            _leave(list(under_way.values()), trainings, session, context)
+            _leave([*under_way.values(), *given_up], trainings, session, context)
     if problems:
         raise UserError("\n".join(problems))
     return [trained[position] for position in range(len(starts))]
@@ -180,8 +187,8 @@ def _write_order(
     server = store.uri if alone and is_open_server(store.uri, session.target.is_rehearsal, inside) else None
     name, tags = store.named(order.name, order.tags, "train", parent)
     run_id = store.reserve("train", order.study, name, tags) if server else None
-    about = {"name": name, "study": order.study, "run_id": run_id, "server": server, "store": store.uri}
-    _, gpus = gpus_of(session.compute.trainer.machine)
+    replicas = session.compute.trainer.replicas
+    about = {"name": name, "run_id": run_id, "server": server, "store": store.uri, "replicas": replicas}
     job = new_job(label_text(order.name))
     entry = new_entry(session.clients, session.compute.cloud, session.compute.trainer, job, about)
     entry = session.ledger.write(entry)
@@ -197,10 +204,19 @@ def _write_order(
         "diff": store.code.diff,
         "server": server,
         "run_id": run_id,
-        "gpus": 0 if session.target.is_rehearsal else gpus,
+        "gpus": _gpus(session),
     }
-    places.write_bytes(joined(entry.folder, ORDER), json.dumps(content, indent=1).encode())
+    _place_order(entry.folder, content)
     return entry
+
+
+def _place_order(folder: str, content: Mapping[str, Any]) -> None:
+    places.write_bytes(joined(folder, ORDER), json.dumps(content, indent=1).encode())
+
+
+def _gpus(session: Session) -> int:
+    """How many the container must see; a rehearsal has none."""
+    return 0 if session.target.is_rehearsal else gpus_of(session.compute.trainer.machine)[1]
 
 
 def _reachable(raw: dict[str, Any], session: Session) -> dict[str, Any]:
@@ -232,10 +248,13 @@ def _leave(every: Sequence[Sent], trainings: Trainings, session: Session, contex
     trainings.cancel(every)
     for sent in every:
         entry = session.ledger.newest(sent.entry)
-        if trainings.has_ended(entry):
-            bring_home(entry, session.ledger, context)
-        else:
+        if not trainings.has_ended(entry):
             session.terminal.warn(f"{entry.job} is still ending; `ferlab cloud sync` brings its run home")
+            continue
+        try:
+            bring_home(entry, session.ledger, context)
+        except UserError as error:
+            session.terminal.warn(f"{entry.job}: {error} `ferlab cloud sync` brings its run home.")
 
 
 class _Progress:
@@ -248,7 +267,7 @@ class _Progress:
         """Read what the service says, and what the training wrote of its last epoch."""
         if sent.standing != self.standing:
             self.standing = sent.standing
-            self.session.terminal.say(f"  {self.name}  {STANDING.get(sent.standing, sent.standing)}")
+            self.session.terminal.say(f"  {self.name}  {IN_WORDS.get(sent.standing, sent.standing)}")
         try:
             row: Mapping[str, Any] = json.loads(places.read_bytes(joined(sent.entry.folder, PROGRESS)))
         except (FileNotFoundError, ValueError, UserError):  # it only shows progress

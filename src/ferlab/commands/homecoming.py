@@ -4,6 +4,7 @@ import time
 
 from ferlab.commands.launch import Context
 from ferlab.compute.ledger import HOME, Entry, Ledger
+from ferlab.errors import UserError
 from ferlab.storage.files import exclusive, remove_folder
 from ferlab.storage.places import joined
 from ferlab.storage.snapshots import Snapshots
@@ -21,7 +22,14 @@ def bring_home(entry: Entry, ledger: Ledger, context: Context) -> str | None:
     """The id that the run of an ended training has in this store; None when there was nothing of it yet.
 
     A run that joined this store's server is closed if its process could not do it.
+
+    Raises:
+        UserError: it was sent from another store, its folder cannot be read, or the store refuses.
+
     """
+    if entry.about["store"] != context.store.uri:
+        message = f"was sent from the store {entry.about['store']}. Set MLFLOW_TRACKING_URI to that."
+        raise UserError(message)
     with exclusive(ledger.home / "cloud" / ".locks" / entry.job):
         run_id = _joined(entry) if entry.about["server"] else _copied(entry, ledger, context)
         ledger.change(entry, state=HOME, ended_s=time.time(), about={**entry.about, "run_id": run_id})

@@ -178,7 +178,7 @@ def _reach(config: Any, context: Context) -> None:
     if compute is not None and compute.name == REHEARSAL and not compute.dry_run:
         from ferlab.commands.cloud_session import stand_in
 
-        stand_in(compute, context.home)
+        stand_in(compute, context.home, with_faults=False)
 
 
 def launch(command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> list[Outcome]:

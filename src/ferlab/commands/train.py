@@ -72,6 +72,9 @@ def run(config: TrainConfig, context: Context) -> dict[str, Any]:
 
 
 def _in_cloud(config: TrainConfig, context: Context) -> dict[str, Any]:
+    if config.compute.dry_run and config.resume:
+        message = f"resume={config.resume}: the requests of what goes on were shown before it began; leave out dry_run."
+        raise UserError(message)
     if config.compute.dry_run:
         return show_requests(config.compute, context.home, [run_name(config)], context.terminal)
     if config.debug.profile_steps:

@@ -46,7 +46,7 @@ class Clients:
         """The clusters of a region that fit a filter of Dataproc's."""
         client = self._dataproc("ClusterController", region)
         asked = {"project_id": self.target.project, "region": region, "filter": owner_filter}
-        return list(self._call(region, "list clusters", client.list_clusters, asked))
+        return self._listed(region, "list clusters", client.list_clusters, asked)
 
     def delete_cluster(self, region: str, name: str) -> Any:
         """The long-running operation, None when there is no such cluster."""
@@ -81,7 +81,7 @@ class Clients:
     def batches(self, region: str, label_filter: str) -> list[Any]:
         """The batches of a region that fit a filter of Dataproc's."""
         asked = {"parent": f"projects/{self.target.project}/locations/{region}", "filter": label_filter}
-        return list(self._call(region, "list batches", self._dataproc("BatchController", region).list_batches, asked))
+        return self._listed(region, "list batches", self._dataproc("BatchController", region).list_batches, asked)
 
     def delete_batch(self, region: str, batch_id: str) -> None:
         """Forget a batch; one that runs is cancelled by the caller first."""
@@ -96,7 +96,8 @@ class Clients:
     def create_custom_job(self, request: dict[str, Any]) -> Any:
         """The training as it was accepted.
 
-        Vertex AI knows no request id: before a request is repeated, its job is looked for by its label.
+        Vertex AI knows no request id: before a request is repeated, its job is looked for by its label. One that has
+        ended was of an earlier command, which was not answered and cancelled it.
         """
         from google.cloud import aiplatform_v1 as vertex
 
@@ -105,7 +106,8 @@ class Clients:
         label = request["customJob"]["labels"][JOB]
 
         def create(asked: Any, **options: Any) -> Any:
-            there = list(client.list_custom_jobs({"parent": asked.parent, "filter": labelled(JOB, label)}, **options))
+            same = client.list_custom_jobs({"parent": asked.parent, "filter": labelled(JOB, label)}, **options)
+            there = [job for job in same if not job.end_time]
             return there[0] if there else client.create_custom_job(asked, **options)
 
         return self._call(region, "start a training", create, message)
@@ -117,7 +119,7 @@ class Clients:
     def custom_jobs(self, region: str, label_filter: str) -> list[Any]:
         """The trainings of a region that fit a filter of Vertex's."""
         asked = {"parent": f"projects/{self.target.project}/locations/{region}", "filter": label_filter}
-        return list(self._call(region, "list trainings", self._vertex(region).list_custom_jobs, asked))
+        return self._listed(region, "list trainings", self._vertex(region).list_custom_jobs, asked)
 
     def cancel_custom_job(self, region: str, name: str) -> None:
         """Ask for its end."""
@@ -133,7 +135,7 @@ class Clients:
             "parent": f"projects/{self.target.project}/locations/{EVERYWHERE}/services/{VERTEX}",
             "page_size": 1000,
         }
-        return list(self._call(EVERYWHERE, "read quotas", client.list_quota_infos, asked))
+        return self._listed(EVERYWHERE, "read quotas", client.list_quota_infos, asked)
 
     def _dataproc(self, service: str, region: str) -> Any:
         from google.cloud import dataproc_v1 as dataproc
@@ -168,6 +170,10 @@ class Clients:
             if translated is error:
                 raise
             raise translated from error
+
+    def _listed(self, region: str, what: str, method: Callable[..., Any], request: Any) -> list[Any]:
+        """All pages of a list."""
+        return list(self._call(region, what, lambda asked, **options: list(method(asked, **options)), request))
 
     def _found(self, region: str, what: str, method: Callable[..., Any], request: Any) -> Any:
         from google.api_core.exceptions import NotFound

@@ -10,7 +10,7 @@ from typing import Any
 from ferlab import interrupts
 from ferlab.compute.clients import Clients
 from ferlab.compute.dataproc import Shipped, batch_request, cluster_name, cluster_request, job_request
-from ferlab.compute.failures import NoCapacityError, lacks_capacity
+from ferlab.compute.failures import NoCapacityError, UnreachableError, lacks_capacity
 from ferlab.compute.ledger import BATCH, CLUSTER, GONE, Entry, Ledger
 from ferlab.config.cloud_nodes import Cloud, Cluster
 from ferlab.errors import UserError
@@ -126,7 +126,11 @@ def _live_cluster(
         yield
     finally:
         with interrupts.held():
-            delete_cluster(clients, region, name, work.poll_s, 0 if answered else SETTLE_S)
+            try:
+                delete_cluster(clients, region, name, work.poll_s, 0 if answered else SETTLE_S)
+            except UserError as error:
+                message = f"cluster {name} ({region}) may still run: {error} `ferlab cloud clean` deletes it."
+                raise UserError(message) from error
         ledger.change(entry, state=GONE, ended_s=time.time())
         work.say(f"cluster {name} is deleted")
 
@@ -197,7 +201,12 @@ def _entry(clients: Clients, cluster: Cluster, work: Work, region: str, kind: st
 def _ended(found: Callable[[], Any], state_of: Callable[[Any], tuple[str, str]], work: Work) -> tuple[str, str]:
     """Look until something has come to an end, or is ready: its state and what the service says of it."""
     while True:
-        thing = found()
+        try:
+            thing = found()
+        except UnreachableError as error:
+            work.say(f"warning: {error} The work there goes on.")
+            time.sleep(work.poll_s)
+            continue
         if thing is None:
             return ERROR, "it is not there any more"
         state, said = state_of(thing)

@@ -14,7 +14,6 @@ SETUP_TIMEOUT_S = 900
 FULL_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TASK_TRIES = 8
 """Workers that may be taken away lose tasks; Spark tries each so often."""
-SERVERLESS_VERSIONS = {"2.3": "2.3", "3.0": "3.0"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def batch_request(target: Target, cloud: Cloud, cluster: Cluster, shipped: Shipp
                 "args": [folder],
             },
             "runtimeConfig": {
-                "version": SERVERLESS_VERSIONS[cluster.image_version],
+                "version": cluster.image_version,
                 "containerImage": cluster.serverless_image,
                 "properties": {
                     "spark.task.maxFailures": str(TASK_TRIES),

@@ -5,17 +5,15 @@ from typing import Any
 
 from ferlab.compute.target import Target
 from ferlab.errors import UserError, first_line
+from ferlab.storage.objects import LOGIN
 
-LOGIN = "Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
 CAPACITY = re.compile(
     r"RESOURCE_POOL_EXHAUSTED|does not have enough resources|[Rr]esources are insufficient|[Ss]tockout|STOCKOUT|"
     r"[Cc]apacity (?:is )?(?:not available|insufficient)",
 )
 QUOTA = re.compile(r"exceeds? quota limit|[Ii]nsufficient '?\w+'? quota|Quota '[^']+' exceeded")
 """A lack that stays; the 429 for too many requests mentions quotas as well (``e.g. check quota``)."""
-PREEMPTED = re.compile(
-    r"[Pp]reempt|replica .*(?:lost|restarted|low on|terminated)|SIGTERM|internal error", re.IGNORECASE
-)
+PREEMPTED = re.compile(r"preempt|replica .*(?:lost|restarted|terminated)|SIGTERM|internal error", re.IGNORECASE)
 ADDRESS = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 SWITCHED_OFF = re.compile(r"has not been used in project|it is disabled|SERVICE_DISABLED")
 
@@ -51,6 +49,8 @@ def told(error: Exception, target: Target, region: str, what: str) -> Exception:
         return NoCapacityError(f"{where}: {message}")
     if isinstance(cause, api.GoogleAPICallError) and QUOTA.search(message):
         return UserError(f"{where}: the quota does not suffice ({message}). Ask for more, or for fewer machines.")
+    if _is_network(cause):
+        return UnreachableError(f"{where}: the service cannot be reached ({message}). Check the network.")
     if isinstance(cause, api.Unauthenticated | auth.GoogleAuthError):
         return UserError(f"{where}: no valid credentials for Google Cloud. {LOGIN}")
     if isinstance(cause, api.Forbidden) and SWITCHED_OFF.search(message):
@@ -61,12 +61,10 @@ def told(error: Exception, target: Target, region: str, what: str) -> Exception:
         return UserError(f"{where}: this account may not ({message}). Check the project's name and your roles.")
     if isinstance(cause, api.NotFound):
         return UserError(f"{where}: not found ({message}). Check the project's name and the region.")
-    if isinstance(cause, api.ServiceUnavailable | api.GatewayTimeout | api.BadGateway):
+    if isinstance(cause, _momentary()):
         return UnreachableError(f"{where}: the service does not answer ({message}). Try again later.")
     if isinstance(cause, api.GoogleAPICallError):
         return UserError(f"{where}: refused ({message}).")
-    if _is_network(cause):
-        return UnreachableError(f"{where}: the service cannot be reached ({message}). Check the network.")
     return error
 
 
@@ -76,9 +74,14 @@ def passes(error: Exception) -> bool:
 
     if isinstance(error, api.TooManyRequests):
         return not QUOTA.search(first_line(error, 500))
-    return isinstance(
-        error, api.ServiceUnavailable | api.InternalServerError | api.BadGateway | api.GatewayTimeout
-    ) or (_is_network(error))
+    return isinstance(error, _momentary()) or _is_network(error)
+
+
+def _momentary() -> tuple[type[Exception], ...]:
+    """What a service answers that is busy or away for some time."""
+    from google.api_core import exceptions as api
+
+    return api.TooManyRequests, api.ServiceUnavailable, api.InternalServerError, api.BadGateway, api.GatewayTimeout
 
 
 def _is_network(error: Any) -> bool:

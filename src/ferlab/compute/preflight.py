@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ferlab.compute.clients import Clients
-from ferlab.compute.failures import LOGIN
 from ferlab.compute.target import OWNER
 from ferlab.config.cloud_nodes import Cloud
 from ferlab.errors import UserError, first_line
-from ferlab.storage.objects import bucket_location, split_url
+from ferlab.storage.objects import LOGIN, bucket_location, split_url
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 AREAS = {"US": ("us-", "northamerica-"), "EU": ("europe-",), "ASIA": ("asia-",)}

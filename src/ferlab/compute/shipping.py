@@ -1,5 +1,6 @@
 """Code and packages in the bucket, under names made from their content: what is there is right and stays."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from ferlab.compute.dataproc import Shipped
 from ferlab.compute.target import Target
 from ferlab.preparation import job
 from ferlab.preparation.packing import pack_code
-from ferlab.storage.files import sha256_of
+from ferlab.storage.files import sha256_of, sha256_of_text
 from ferlab.storage.places import joined
 from ferlab.storage.upload import upload
 
@@ -33,7 +34,9 @@ def ship_code(target: Target) -> str:
 def ship_weights(target: Target, weights: Path) -> str:
     """A file, or a folder, of weights of this machine."""
     if weights.is_dir():
-        url = joined(target.shipped, "weights", weights.name)
+        files = {file.name: sha256_of(file) for file in sorted(weights.iterdir()) if file.is_file()}
+        digest = sha256_of_text(json.dumps(files))[:DIGEST]
+        url = joined(target.shipped, "weights", f"{weights.name}-{digest}")
         upload(weights, url, _unheard)
         return url
     return _ship(target, weights, f"weights/{weights.name.removesuffix('.weights.h5')}", ".weights.h5")

@@ -1,7 +1,5 @@
 """Where the work goes: project, places in the bucket, labels, and the addresses of the services."""
 
-import hashlib
-import platform
 import re
 import secrets
 import time
@@ -9,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferlab.compute.endpoints import Endpoints
+from ferlab.compute.ledger import FOLDER
 from ferlab.config.nodes import Compute
+from ferlab.storage.files import exclusive, write_text
 
 OWNER, STAGE, JOB = "ferlab", "ferlab-stage", "ferlab-job"
-"""Labels: who made it (a digest of machine and home), for which stage, for which job."""
+"""Labels: who made it (a name that a home draws for itself), for which stage, for which job."""
 LABEL_LENGTH = 63
 GOOGLE = Endpoints()
 
@@ -63,8 +63,12 @@ class Target:
 
 
 def owner_of(home: Path) -> str:
-    """A name for this machine's ``FERLAB_HOME``, fit for a label."""
-    return hashlib.sha256(f"{platform.node()}:{home}".encode()).hexdigest()[:16]
+    """A name for this ``FERLAB_HOME``, fit for a label: drawn once, and the same wherever the home is moved."""
+    file = home / FOLDER / "owner"
+    with exclusive(file.with_suffix(".lock")):
+        if not file.exists():
+            write_text(file, secrets.token_hex(8))
+        return file.read_text(encoding="utf-8").strip()
 
 
 def new_job(stage: str) -> str:

@@ -110,8 +110,12 @@ class Trainings:
                     self.say(f"cancelled {name}")
             except UserError as error:
                 self.say(f"warning: {entry.job} may still run ({error}); `ferlab cloud clean` ends it")
+        self.wait_for_end(under_way)
+
+    def wait_for_end(self, entries: Sequence[Entry]) -> None:
+        """Wait until nothing of them is under way any more, ENDING_S at most."""
         until = time.monotonic() + ENDING_S
-        while time.monotonic() < until and any(not self.has_ended(entry) for entry in under_way):
+        while time.monotonic() < until and any(not self.has_ended(entry) for entry in entries):
             time.sleep(ENDING_POLL_S)
 
     def has_ended(self, entry: Entry) -> bool:
@@ -175,6 +179,9 @@ def machines_of(trainer: Trainer) -> str:
     return f"{trainer.replicas} {trainer.machine}{gpus}, {trainer.strategy}"
 
 
-def hours(entry: Entry) -> float:
-    """Machine-hours since a piece of work began: an estimate, since machines start later and end earlier."""
-    return entry.machine_count * ((entry.ended_s or time.time()) - entry.began_s) / 3600
+def hours(entry: Entry, ended_s: float = 0.0) -> float:
+    """Machine-hours since a piece of work began: an estimate, since machines start later and end earlier.
+
+    ``ended_s``: when the service says that it ended, where the entry does not know yet.
+    """
+    return entry.machine_count * ((entry.ended_s or ended_s or time.time()) - entry.began_s) / 3600

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
 from ferlab.config.machines import GPU_MACHINES, gpus_of, is_known
-from ferlab.config.nodes import Compute
+from ferlab.config.nodes import Compute, Dataset, Recipe, Sweep
 from ferlab.storage.objects import SCHEME, is_remote
 
 Problem = tuple[str, str]
@@ -19,8 +19,8 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 OWN_LABELS = ("ferlab", "ferlab-job", "ferlab-stage")
 
 
-def cloud_problems(compute: Compute) -> Iterator[Problem]:
-    """Everything that is wrong with the settings of a cloud target; nothing for ``local``."""
+def cloud_target(_: object, compute: Compute) -> Iterator[Problem]:
+    """A target in the cloud has all that it needs, and asks for nothing that does not exist; ``local`` has no rules."""
     if compute.name == LOCAL:
         return
     yield from _names(compute.cloud)
@@ -60,19 +60,48 @@ def _places(compute: Compute) -> Iterator[Problem]:
         if place is not None and (not is_remote(place) or not place.removeprefix(SCHEME).strip("/")):
             yield key, f"{place!r} must be a gs://BUCKET/FOLDER: workers do not see this machine"
             return
-    raw, processed = cloud.raw or f"gs://{cloud.bucket}/raw", _processed(compute)
+    raw, (processed, *others) = cloud.raw or f"gs://{cloud.bucket}/raw", _written(compute)
     if _overlap(raw, processed):
         yield "compute.prepared", f"{processed} and the raw images in {raw} overlap: raw images are never written to"
+    for other in others:
+        for key, place in (("compute.cloud.raw", raw), ("compute.prepared", processed)):
+            if _overlap(place, other):
+                yield key, f"{place} and {other}, where trainings and code lie, overlap"
 
 
-def root_apart(root: str, compute: Compute) -> Iterator[Problem]:
+def raw_images_apart(_: object, dataset: Dataset, compute: Compute) -> Iterator[Problem]:
     """Raw images that lie in a bucket already lie apart from what is made of them."""
-    if compute.name != LOCAL and compute.cloud.bucket and is_remote(root) and _overlap(root, _processed(compute)):
-        yield "dataset.root", f"{root} overlaps {_processed(compute)}, where prepared data goes (compute.prepared)"
+    root = str(dataset.root)
+    if compute.name == LOCAL or not compute.cloud.bucket or not is_remote(root):
+        return
+    for place in _written(compute):
+        if _overlap(root, place):
+            yield "dataset.root", f"{root} overlaps {place}, which is written to: raw images never are"
+            return
 
 
-def _processed(compute: Compute) -> str:
-    return compute.prepared or f"gs://{compute.cloud.bucket}/processed"
+def trainable_in_cloud(_: object, recipe: Recipe, teacher: str | None, compute: Compute) -> Iterator[Problem]:
+    """What a training would otherwise find out on a machine that is paid for."""
+    if compute.name == LOCAL:
+        return
+    if teacher is not None:
+        yield "teacher", "lies in this machine's store, which a training in the cloud cannot ask; use compute=local"
+    devices = max(1, gpus_of(compute.trainer.machine)[1]) * compute.trainer.replicas
+    if recipe.batch_size % devices:
+        fitting = recipe.batch_size // devices * devices or devices
+        yield "recipe.batch_size", f"{recipe.batch_size} cannot be shared by {devices} devices; take {fitting}"
+
+
+def sweep_in_cloud(_: object, sweep: Sweep, compute: Compute) -> Iterator[Problem]:
+    """A pruner follows the epochs of a training, which runs elsewhere."""
+    if compute.name != LOCAL and sweep.pruner != "none":
+        yield "sweep.pruner", f"{sweep.pruner} cannot end a training in the cloud early; use none"
+
+
+def _written(compute: Compute) -> tuple[str, str, str]:
+    """Where prepared data, trainings and code go."""
+    bucket = f"gs://{compute.cloud.bucket}"
+    return compute.prepared or f"{bucket}/processed", f"{bucket}/runs", f"{bucket}/shipped"
 
 
 def _overlap(first: str, second: str) -> bool:

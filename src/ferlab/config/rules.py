@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ferlab.config.cloud_rules import cloud_problems, root_apart
+from ferlab.config.cloud_rules import cloud_target, raw_images_apart, sweep_in_cloud, trainable_in_cloud
 from ferlab.config.edge_rules import model_named, precision_of_format, variants_known
 from ferlab.config.nodes import (
     Augment,
@@ -249,16 +249,6 @@ def cluster_named(_: Facts, compute: Compute) -> Iterator[Problem]:
         yield "compute.spark_master", f"{compute.spark_master!r} is no address like spark://host:7077"
 
 
-def cloud_target(_: Facts, compute: Compute) -> Iterator[Problem]:
-    """A target in the cloud has all that it needs, and asks for nothing that does not exist."""
-    yield from cloud_problems(compute)
-
-
-def raw_images_apart(_: Facts, dataset: Dataset, compute: Compute) -> Iterator[Problem]:
-    """Raw images are never written to, wherever in a bucket they lie."""
-    yield from root_apart(str(dataset.root), compute)
-
-
 def members_known(facts: Facts, pipeline: Pipeline) -> Iterator[Problem]:
     """Members that exist, differ, and are at least two (an ensemble of one is none)."""
     seen = set()
@@ -325,6 +315,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("compute",), cluster_named),
     (("compute",), cloud_target),
     (("dataset", "compute"), raw_images_apart),
+    (("recipe", "teacher", "compute"), trainable_in_cloud),
+    (("sweep", "compute"), sweep_in_cloud),
     (("pipeline",), members_known),
     (("pipeline", "debug"), pipeline_trains),
     (("study", "runs", "ensemble"), runs_named),

@@ -37,6 +37,10 @@ DAMAGED_TRIES = 3
 LOGIN = "Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
 
 
+class GoneError(UserError):
+    """What was kept in a bucket is damaged or not there any more; asking again will not help."""
+
+
 def is_remote(place: str | Path) -> bool:
     """Whether it is a ``gs://`` URL and no path of this machine."""
     return str(place).startswith(SCHEME)
@@ -243,7 +247,7 @@ def _told(error: Exception, url: str, of_bucket: bool) -> Exception | None:
     if isinstance(cause, api.NotFound):
         if not of_bucket and "bucket does not exist" not in str(cause):
             return FileNotFoundError(errno.ENOENT, "no such object", url)
-        return UserError(f"{url}: there is no bucket {bucket}. Check its name with `gcloud storage ls`.")
+        return GoneError(f"{url}: there is no bucket {bucket}. Check its name with `gcloud storage ls`.")
     if isinstance(cause, api.Forbidden):
         if of_bucket:
             return UserError(f"{url}: this account may not use {bucket} so. Ask for the right, or name another bucket.")

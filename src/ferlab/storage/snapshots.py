@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ferlab.errors import UserError
 from ferlab.parallel import in_order
 from ferlab.storage import places
 from ferlab.storage.files import sha256_of
+from ferlab.storage.objects import GoneError
 from ferlab.storage.places import joined
 
 Item = TypeVar("Item")
@@ -42,7 +42,7 @@ class Snapshots:
         """Bring the newest snapshot into a folder; False when there is none.
 
         Raises:
-            UserError: a file of it is missing or damaged.
+            GoneError: a file of it is missing or damaged, or the bucket is.
 
         """
         try:
@@ -68,10 +68,10 @@ class Snapshots:
             places.fetch(source, file)
         except FileNotFoundError as error:
             message = f"{source}: a file of this snapshot is missing."
-            raise UserError(message) from error
+            raise GoneError(message) from error
         if sha256_of(file) != digest:
             message = f"{source}: a file of this snapshot is damaged."
-            raise UserError(message)
+            raise GoneError(message)
 
 
 def _each(work: Callable[[str, Item], None], items: Mapping[str, Item]) -> None:

@@ -1,6 +1,7 @@
 """A folder of this machine brought into a bucket: in parallel, going on where it stopped, overwriting nothing."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,14 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
 
 
 def _names(root: Path) -> Iterator[str]:
-    for file in sorted(root.rglob("*")):
-        name = file.relative_to(root)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            yield name.as_posix()
+    """Names of all files but hidden ones, also in folders that are links; each folder once, whatever leads there."""
+    seen, names = set[str](), list[str]()
+    for folder, below, files in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        below[:] = [name for name in below
+                    if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in seen]  # fmt: skip
+        names += [Path(folder, name).relative_to(root).as_posix() for name in files if not name.startswith(".")]
+    yield from sorted(name for name in names if (root / name).is_file())
 
 
 def _there(root: Path, url: str) -> dict[str, tuple[int, str]]:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
 SAMPLING_INTERVAL_S = 5
+UNSPECIFIED = "0.0.0.0"
 PARENT = "mlflow.parentRunId"
 OPEN_STATES = ("RUNNING", "SCHEDULED")
 OUTCOME, PRUNED = "ferlab.outcome", "pruned"
@@ -121,8 +123,9 @@ class Store:
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient()
-        made = client.create_run(self._experiment(study), tags={"ferlab.stage": stage, **tags}, run_name=name)
-        client.update_run(made.info.run_id, status="SCHEDULED")
+        with _refusals():
+            made = client.create_run(self._experiment(study), tags={"ferlab.stage": stage, **tags}, run_name=name)
+            client.update_run(made.info.run_id, status="SCHEDULED")
         return str(made.info.run_id)
 
     def close_orphans(self) -> None:
@@ -208,17 +211,28 @@ def is_open_server(uri: str, loopback: bool, inside: bool = False) -> bool:
     Passwords are not sent along: whoever may look at a job could read them. ``loopback``: the other machine is this
     very one. ``inside``: it is in the same network, where private addresses mean the same.
     """
+    from mlflow.utils.credentials import get_default_host_creds
+
     address = urlsplit(uri)
-    secret = any(os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
-    if address.scheme not in ("http", "https") or secret or "@" in address.netloc:
+    if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
         return False
-    if loopback:
-        return True
+    known = get_default_host_creds(uri)  # of the environment, and of MLflow's file of credentials
+    if any((known.username, known.password, known.token, known.auth, known.aws_sigv4, known.client_cert_path)):
+        return False
+    return loopback or all(_is_open(host, inside) for host in _addresses(address.hostname))
+
+
+def _addresses(host: str) -> list[str]:
+    """Where a name leads as seen from here; nowhere when it leads nowhere, or only this machine knows it."""
     try:
-        host = ip_address(address.hostname or "")
-    except ValueError:  # a name
-        return address.hostname != "localhost"
-    return not (host.is_loopback or host.is_unspecified) and (inside or not host.is_private)
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
+    except OSError:
+        return [UNSPECIFIED]
+
+
+def _is_open(host: str, inside: bool) -> bool:
+    address = ip_address(host.partition("%")[0])
+    return not (address.is_loopback or address.is_unspecified) and (inside or not address.is_private)
 
 
 def close_run(run_id: str) -> None:
@@ -226,8 +240,21 @@ def close_run(run_id: str) -> None:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient()
-    if client.get_run(run_id).info.status in OPEN_STATES:
-        client.set_terminated(run_id, "KILLED")
+    with _refusals():
+        if client.get_run(run_id).info.status in OPEN_STATES:
+            client.set_terminated(run_id, "KILLED")
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What a tracking server refuses, or does not answer, in one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        message = f"tracking store: {first_line(error, 200)}"
+        raise UserError(message) from error
 
 
 def ended_runs(uri: str) -> list[str]:

@@ -14,7 +14,7 @@ WITH_THEIR_OWN = {
 """Machine types that come with accelerators: the one kind and count that they take."""
 N1 = re.compile(r"n1-(standard-(4|8|16|32|64|96)|highmem-(2|4|8|16|32|64|96)|highcpu-(16|32|64|96))")
 N1_TAKES = frozenset({"NVIDIA_TESLA_P100", "NVIDIA_TESLA_V100", "NVIDIA_TESLA_P4", "NVIDIA_TESLA_T4"})
-PLAIN = re.compile(r"(e2|n2|n2d|c2|c2d|c3|m1)-[a-z]+-\d+")
+PLAIN = re.compile(r"(e2|n2|n2d|n4|c2|c2d|c3|c4|m1)-[a-z]+-\d+")
 OTHERS = re.compile(r"(g2-standard-\d+|a3-[a-z]+-\d+g|a4-[a-z]+-\d+g|cloud-tpu|ct\w+-\w+-\d+t)")
 """Known to the service, with accelerators that are not told apart here."""
 

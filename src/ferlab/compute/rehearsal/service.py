@@ -25,10 +25,11 @@ ANNOUNCED, LOG = "endpoints.json", "server.log"
 START_S, ANSWER_S = 60.0, 10.0
 
 
-def start(folder: Path, faults: Faults) -> Endpoints:
+def start(folder: Path, faults: Faults | None) -> Endpoints:
     """The addresses of the stand-ins that keep their state below ``folder``; started unless they run.
 
-    They run in a process of their own, which outlives this one. Faults that they have already go on where they are.
+    They run in a process of their own, which outlives this one. Faults that they have already go on where they are;
+    None leaves them as they are.
 
     Raises:
         UserError: the emulator is not installed, or they do not start.
@@ -41,7 +42,8 @@ def start(folder: Path, faults: Faults) -> Endpoints:
         raise UserError(message)
     folder = folder.resolve()
     with exclusive(folder / "start.lock"):
-        hand_over(folder, faults)
+        if faults is not None:
+            hand_over(folder, faults)
         running = _running(folder)
         return Endpoints(**(running or _started(folder))["endpoints"])
 
