@@ -59,15 +59,18 @@ def test_neither_raw_nor_prepared_lies_where_trainings_and_code_do():
 
 
 def test_what_a_paid_machine_would_refuse_is_said_before():
-    def wrong(batch_size: int, teacher: str | None = None, pruner: str = "none", **trainer: Any) -> set[str]:
+    def wrong(
+        batch_size: int, teacher: str | None = None, pruner: str = "none", resume: str | None = None, **trainer: Any
+    ) -> set[str]:
         compute = replace(FINE, trainer=Trainer(image="ferlab:1", **trainer))
-        found = trainable_in_cloud(None, Recipe(name="x", batch_size=batch_size), teacher, compute)
+        found = trainable_in_cloud(None, Recipe(name="x", batch_size=batch_size), teacher, resume, compute)
         return {key for key, _ in [*found, *sweep_in_cloud(None, Sweep(pruner=pruner), compute)]}
 
     assert wrong(128, machine="a2-highgpu-8g") == set()
     assert wrong(100, machine="a2-highgpu-8g") == {"recipe.batch_size"}
     assert wrong(128, machine="a2-highgpu-1g", replicas=3) == {"recipe.batch_size"}
     assert wrong(128, machine="n2-standard-8") == set()
+    assert wrong(128, machine="a2-highgpu-1g", replicas=3, resume="abc") == set()
     assert wrong(128, teacher="abc", pruner="median") == {"teacher", "sweep.pruner"}
     assert list(sweep_in_cloud(None, Sweep(pruner="median"), Compute(name="local"))) == []
 

@@ -80,9 +80,11 @@ def raw_images_apart(_: object, dataset: Dataset, compute: Compute) -> Iterator[
             return
 
 
-def trainable_in_cloud(_: object, recipe: Recipe, teacher: str | None, compute: Compute) -> Iterator[Problem]:
-    """What a training would otherwise find out on a machine that is paid for."""
-    if compute.name == LOCAL:
+def trainable_in_cloud(
+    _: object, recipe: Recipe, teacher: str | None, resume: str | None, compute: Compute
+) -> Iterator[Problem]:
+    """What a training would otherwise find out on a paid machine; what is gone on with has a recipe of its own."""
+    if compute.name == LOCAL or resume is not None:
         return
     if teacher is not None:
         yield "teacher", "lies in this machine's store, which a training in the cloud cannot ask; use compute=local"

@@ -315,7 +315,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
     (("compute",), cluster_named),
     (("compute",), cloud_target),
     (("dataset", "compute"), raw_images_apart),
-    (("recipe", "teacher", "compute"), trainable_in_cloud),
+    (("recipe", "teacher", "resume", "compute"), trainable_in_cloud),
     (("sweep", "compute"), sweep_in_cloud),
     (("pipeline",), members_known),
     (("pipeline", "debug"), pipeline_trains),
@@ -328,5 +328,5 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Problem]]], ...] = (
 )
 """Nodes a rule needs, and the rule: called as ``rule(facts, *nodes)``, yields (key, problem)."""
 
-MAY_BE_NONE = ("teacher", "study", "run", "model")
+MAY_BE_NONE = ("teacher", "resume", "study", "run", "model")
 """Nodes that a rule also needs to know of when they are not given."""
