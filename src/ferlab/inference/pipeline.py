@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -27,13 +27,15 @@ WAITING_BYTES = 64_000_000
 class Picture:
     """Pixels to look for faces in: RGB (h, w, 3) or gray (h, w); ``cut_from`` the same as the model's colour, if known.
 
-    A picture that could not be read has none, and a ``problem``.
+    ``data``: the bytes of its file, from which faces are cut as in preparation; None for frames and arrays. A picture
+    that could not be read has no pixels, and a ``problem``.
     """
 
     source: str
     pixels: np.ndarray | None
     problem: str = ""
     cut_from: np.ndarray | None = None
+    data: bytes | None = field(default=None, repr=False)
     frame: int | None = None
     time_s: float | None = None
 
@@ -115,7 +117,7 @@ class Pipeline:
         pixels = picture.pixels
         if pixels is None:
             return _Seen(picture, 0, 0, [], nothing, picture.problem)
-        kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None)
+        kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None, data=None)
         height, width = pixels.shape[:2]
         try:
             found, images = self._faces(picture, pixels)
@@ -128,8 +130,9 @@ class Pipeline:
         colour = self.settings.colour
         cut_from = in_colour(pixels, colour) if picture.cut_from is None else picture.cut_from
         if self.looking.whole:
-            return [None], whole_image(cut_from, self.settings)
-        kept, images = images_of(cut_from, self._detector().find(pixels), self.settings, self.looking.box_scale)
+            return [None], whole_image(cut_from, self.settings, picture.data)
+        found = self._detector().find(pixels)
+        kept, images = images_of(cut_from, found, self.settings, self.looking.box_scale, picture.data)
         return list(kept), images
 
     def _answered(self, together: list[_Seen]) -> Iterator[PictureAnswer]:
