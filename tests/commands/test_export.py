@@ -16,7 +16,8 @@ from ferlab.config.nodes import Combination, Compute
 from ferlab.config.schema import EnsembleConfig, ExportConfig
 from ferlab.edge.runtimes import open_model
 from ferlab.errors import UserError
-from ferlab.predictions import Predictions
+from ferlab.inference.abstention import confidence_needed
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.records.load import load_split
 from ferlab.tracking.artifacts import artifact_sizes
 from ferlab.tracking.records import find_run
@@ -65,6 +66,9 @@ def test_the_models_run_keeps_the_file_with_its_tables(place: Any) -> None:
     result = run(asked(run_id), place.context)
     kept = {path for path in artifact_sizes(run_id) if path.startswith("exports/")}
     assert kept == {"exports/a-float32.tflite", "exports/a-float32.tflite.md", "exports/a-float32.tflite.json"}
+    stored = Predictions.load(find_run(run_id).artifact(PREDICTIONS))
+    asked_for = confidence_needed(stored.probabilities, stored.labels)
+    assert open_model(Path(result["file"])).description.abstain_below == asked_for
     told = json.loads(find_run(run_id).artifact("exports/a-float32.tflite.json").read_text())
     assert told["parity"] == result["parity"]
     assert told["export_run_id"] == result["run_id"]

@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
+from ferlab.config.edge_nodes import BOX_SCALE
 from ferlab.imaging import face
 from ferlab.imaging.codec import ImageError, decode
 from ferlab.imaging.face import ImageSettings, face_of_file
 from ferlab.imaging.geometry import UPRIGHT_FACE, upright
 from ferlab.inference.detection import FaceDetector, Found
-from ferlab.inference.faces import BOX_SCALE, images_of, landmarks_of, scaled, whole_image
+from ferlab.inference.faces import images_of, landmarks_of, scaled, whole_image
 from ferlab.inference.pictures import picture_of_bytes
 
 from .conftest import scene

@@ -17,6 +17,7 @@ from ferlab.edge.parity import Parity, parity_of, shortfalls
 from ferlab.edge.runtimes import KerasRuntime, Runtime, open_model
 from ferlab.errors import UserError
 from ferlab.evaluation.significance import PairedDifference, paired_differences
+from ferlab.inference.abstention import confidence_of
 from ferlab.parallel import usable_cores
 from ferlab.scoring.latency import Latency, timed
 from ferlab.tracking.records import find_run
@@ -64,7 +65,8 @@ def export(subject: Subject, target: Target, config: ExportConfig, folder: Path)
     """Write the file into ``folder``, compare its answers with the trained model's, and time both."""
     calibration = config.calibration if target.precision == "int8" else 0
     drawn = drawn_images(subject.folder, subject.manifest, calibration, config.parity.images, config.parity.seed)
-    described = replace(subject.description, abstain_below=config.abstain_below)
+    wanted = confidence_of(subject.record) if config.abstain_below is None else config.abstain_below
+    described = replace(subject.description, abstain_below=wanted)
     file = export_file(subject.model, described, target, folder, drawn.representative)
     trained, runtime = KerasRuntime(subject.model, described), open_model(file)
     parity, difference = compared(trained, runtime, drawn, config.parity)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ferlab.commands.exporting import Drawn
 from ferlab.edge.description import Description
-from ferlab.edge.export import Target
+from ferlab.edge.export import EXPORTS, Target
 from ferlab.edge.parity import Parity
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.significance import PairedDifference
@@ -19,9 +19,6 @@ from ferlab.scoring.latency import Latency
 from ferlab.storage.files import writing_errors
 from ferlab.tracking.records import RunRecord, add_file
 from ferlab.tracking.run import Run
-
-FOLDER = "exports"
-"""Of the artifacts of the model's run: every file with its tables beside it, ``FILE.md`` and ``FILE.json``."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,11 @@ def keep(run: Run, exported: Exported, record: RunRecord, out: str | None) -> Pa
     for ending, text in ((".md", _markdown(exported)), (".json", json.dumps(said, indent=1) + "\n")):
         beside = file.with_name(file.name + ending)
         beside.write_text(text, encoding="utf-8")
-        add_file(record.id, beside, FOLDER)
-    add_file(record.id, file, FOLDER)
-    run.set_tags({"ferlab.exported": f"{FOLDER}/{file.name}"})
+        add_file(record.id, beside, EXPORTS)
+    add_file(record.id, file, EXPORTS)
+    run.set_tags({"ferlab.exported": f"{EXPORTS}/{file.name}"})
     if out is None:
-        return record.artifact(f"{FOLDER}/{file.name}")
+        return record.artifact(f"{EXPORTS}/{file.name}")
     place = Path(out).expanduser().absolute()
     with writing_errors(place):
         place.mkdir(parents=True, exist_ok=True)

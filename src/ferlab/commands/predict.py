@@ -14,7 +14,7 @@ from ferlab.errors import UserError
 from ferlab.imaging.codec import IMAGE_SUFFIXES
 from ferlab.inference.answers import PictureAnswer
 from ferlab.inference.drawing import caption
-from ferlab.inference.outputs import LABELS, ready_folder
+from ferlab.inference.outputs import LABELS
 from ferlab.inference.pictures import picture_files
 from ferlab.inference.predictor import Predictor
 from ferlab.inference.recording import Summary, VideoSettings, record_photos, record_video
@@ -41,12 +41,13 @@ def run(config: PredictConfig, context: Context) -> dict[str, Any]:
     source = source_of(config.input)
     out = Path(config.out).expanduser().absolute() if config.out else _usual_folder(context.home, source)
     predictor = predictor_of(config, context)
-    with writing_errors(out), ready_folder(out) as folder:
+    with writing_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
         is_video = isinstance(source, int) or source.suffix.lower() in VIDEO_SUFFIXES
         work = _video if is_video else _photos
-        result = work(predictor, source, folder, config, context.terminal)
-    context.terminal.say(f"{LABELS}; {folder}")
-    return {"folder": str(folder), "run_id": predictor.description.run_id, **result}
+        result = work(predictor, source, out, config, context.terminal)
+    context.terminal.say(f"{LABELS}; {out}")
+    return {"folder": str(out), "run_id": predictor.description.run_id, **result}
 
 
 def source_of(text: str) -> Path | int:

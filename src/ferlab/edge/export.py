@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from ferlab.edge.description import Description
-from ferlab.edge.files import describe_file
+from ferlab.edge.files import ENDING, describe_file
 from ferlab.edge.litert import write_litert
 from ferlab.edge.onnx_file import write_onnx
 from ferlab.edge.packages import require_package
 
-ENDING = {"litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+EXPORTS = "exports"
+"""Of the artifacts of the model's run: every file with its tables beside it, ``FILE.md`` and ``FILE.json``."""
 NEEDED = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx"), "keras": ()}
 """The optional packages, as they are imported."""
 UNFIT_FOR_A_NAME = re.compile(r"[^\w.-]+")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ferlab.edge.description import Description
-from ferlab.edge.files import ENDINGS, KEY, archived_description, undescribed
+from ferlab.edge.files import ENDING, KEY, archived_description, undescribed
 from ferlab.edge.packages import package
 from ferlab.errors import UserError, first_line
 from ferlab.models.blocks import uses_xla
@@ -40,8 +40,8 @@ def open_model(file: Path, threads: int = 1) -> Runtime:
         UserError: not such a file, damaged, or the package that runs it is not installed.
 
     """
-    if file.suffix not in ENDINGS:
-        message = f"{file}: unknown kind of model. Known: {', '.join(ENDINGS)}."
+    if file.suffix not in ENDING.values():
+        message = f"{file}: unknown kind of model. Known: {', '.join(ENDING.values())}."
         raise UserError(message)
     if not file.is_file():
         message = f"{file}: no such file."

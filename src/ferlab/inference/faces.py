@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ferlab.config.edge_nodes import BOX_SCALE
 from ferlab.edge.description import Description
 from ferlab.imaging.codec import ImageError
 from ferlab.imaging.face import ImageSettings, face_of_file, face_of_pixels
 from ferlab.imaging.geometry import EYES, LANDMARKS, MOUTH_CORNERS, NOSE_TIP
 from ferlab.inference.detection import Found
-
-BOX_SCALE = 0.9
-"""Side of the cut as a share of the longer side of the detector's box, measured on FER-2013 (docs/predicting.md)."""
 
 
 def settings_of(description: Description) -> ImageSettings:

@@ -1,9 +1,7 @@
 """What a prediction leaves in a folder: JSON and CSV written as answers come, annotated pictures, timelines."""
 
-import contextlib
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,22 +158,6 @@ def inside(folder: Path, name: str) -> Path:
     """The path of a relative name below ``folder``, whatever the name says of parents and roots."""
     parts = [part for part in Path(name).parts if part not in ("..", ".", "/", "\\") and ":" not in part]
     return folder.joinpath(*parts) if parts else folder / "picture"
-
-
-@contextlib.contextmanager
-def ready_folder(out: Path) -> Iterator[Path]:
-    """The folder of the outputs, made if need be.
-
-    Raises:
-        UserError: it cannot be made or written.
-
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"out={out}: cannot be made ({error.strerror or error}). Name another folder."
-        raise UserError(message) from error
-    yield out
 
 
 def _place(answer: PictureAnswer) -> list[Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ferlab.config.edge_nodes import BOX_SCALE, MIN_SCORE, SEEN_PX
 from ferlab.edge.runtimes import Runtime
 from ferlab.imaging.codec import ImageError
 from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer
 from ferlab.inference.detection import FaceDetector, Found
-from ferlab.inference.faces import BOX_SCALE, images_of, in_colour, settings_of, whole_image
+from ferlab.inference.faces import images_of, in_colour, settings_of, whole_image
 from ferlab.parallel import in_order
 
 BATCH = 32
@@ -44,12 +45,12 @@ class Picture:
 class Looking:
     """How faces are found: in ``whole`` pictures there is nothing to find. Otherwise as in ``FaceDetector``.
 
-    ``box_scale``: see ``faces.BOX_SCALE``.
+    ``box_scale``: see ``BOX_SCALE``.
     """
 
     whole: bool = False
-    seen_px: int = 640
-    min_score: float = 0.6
+    seen_px: int = SEEN_PX
+    min_score: float = MIN_SCORE
     box_scale: float = BOX_SCALE
 
 
