@@ -11,8 +11,9 @@ import numpy as np
 
 from ferlab.config.edge_nodes import BOX_SCALE, MIN_SCORE, SEEN_PX
 from ferlab.edge.runtimes import Runtime
+from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError
-from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer
+from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer, not_cut
 from ferlab.inference.detection import FaceDetector, Found
 from ferlab.inference.faces import images_of, in_colour, settings_of, whole_image
 from ferlab.parallel import in_order
@@ -72,12 +73,22 @@ class _Seen:
 
 
 class Pipeline:
-    """A model with the detector before it. ``threads`` pictures are decoded and searched at a time."""
+    """A model with the detector before it. ``threads`` pictures are decoded and searched at a time.
+
+    Raises:
+        UserError: the detector is not installed, or the model wants faces aligned and pictures are whole.
+
+    """
 
     def __init__(self, runtime: Runtime, looking: Looking, threads: int = 1) -> None:
         self.runtime, self.looking, self.threads = runtime, looking, threads
         self.settings = settings_of(runtime.description)
         self._own = threading.local()
+        if looking.whole and self.settings.align:
+            message = (
+                "faces.whole=true: the model takes faces aligned by landmarks, which must be found first. Leave it out."
+            )
+            raise UserError(message)
         if not looking.whole:
             self._detector()  # what is missing is said before anything begins
 
@@ -108,9 +119,12 @@ class Pipeline:
         return next(self._answered([self._look(picture, keep_pixels=False)]))
 
     def _seen(self, items: Iterable[Any], load: Callable[[Any], Picture], keep_pixels: bool) -> Iterator[_Seen]:
-        """Pictures searched by several threads, in order; a few are ahead of the one that is wanted."""
+        """Pictures searched by several threads, in order, a few ahead of the one that is wanted; by one, none ahead."""
+        if self.threads == 1:
+            yield from (self._look(load(item), keep_pixels) for item in items)
+            return
         each = ((item,) for item in items)
-        with _threads_of_opencv(1 if self.threads > 1 else cv2.getNumThreads()):
+        with _threads_of_opencv(1):
             yield from in_order(lambda one: self._look(load(one), keep_pixels), each, self.threads, self.threads)
 
     def _look(self, picture: Picture, keep_pixels: bool) -> _Seen:
@@ -121,20 +135,20 @@ class Pipeline:
         kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None, data=None)
         height, width = pixels.shape[:2]
         try:
-            found, images = self._faces(picture, pixels)
+            return _Seen(kept, width, height, *self._faces(picture, pixels))
         except ImageError as error:
             return _Seen(kept, width, height, [], nothing, str(error))
-        return _Seen(kept, width, height, found, images, "" if len(images) else NO_FACE)
 
-    def _faces(self, picture: Picture, pixels: np.ndarray) -> tuple[list[Found | None], np.ndarray]:
-        """The faces of a picture and their images (n, size_px, size_px, channels)."""
+    def _faces(self, picture: Picture, pixels: np.ndarray) -> tuple[list[Found | None], np.ndarray, str]:
+        """The faces of a picture, their images (n, size_px, size_px, channels), and what is wrong, if anything is."""
         colour = self.settings.colour
         cut_from = in_colour(pixels, colour) if picture.cut_from is None else picture.cut_from
         if self.looking.whole:
-            return [None], whole_image(cut_from, self.settings, picture.data)
+            return [None], whole_image(cut_from, self.settings, picture.data), ""
         found = self._detector().find(pixels)
         kept, images = images_of(cut_from, found, self.settings, self.looking.box_scale, picture.data)
-        return list(kept), images
+        uncut = len(found) - len(kept)
+        return list(kept), images, not_cut(uncut) if uncut else "" if found else NO_FACE
 
     def _answered(self, together: list[_Seen]) -> Iterator[PictureAnswer]:
         if not together:
