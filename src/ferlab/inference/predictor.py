@@ -25,8 +25,8 @@ from ferlab.inference.video import Frame, Video
 from ferlab.parallel import usable_cores
 from ferlab.tracking.records import RunRecord, find_run
 
-GAP_S = 1.0
-"""Seconds that a person may be out of sight and stay the same one."""
+GAP_S, GAP_SCORED = 1.0, 2
+"""A person may be out of sight for so many seconds, or scored frames where they take longer, and stay the same one."""
 
 UNREADABLE = "frame cannot be decoded"
 """The problem of such a frame."""
@@ -134,13 +134,18 @@ class Predictor:
     ) -> Iterator[PictureAnswer]:
         """Every ``every``-th frame of a video, its faces followed and smoothed (see ``smoothing``), one by one.
 
-        ``on_frame`` is told of every frame, also of those that are not scored. ``live``: each is answered at once.
+        ``on_frame`` is told of every frame, also of those that are not scored; it may keep those that wait for their
+        answer, which are few where they are large. ``live``: each is answered before the next is read.
         """
-        followed = _FollowedFaces(smooth, smooth_s)
-        batch, threads = (1, 1) if live else (BATCH, self._pipeline.threads)
-        # whoever is told of every frame keeps those that are not yet answered
-        kept_bytes = 3 * every * video.size[0] * video.size[1]
-        waiting = WAITING if on_frame is None else max(1, min(WAITING, WAITING_BYTES // max(1, kept_bytes)))
+        followed = _FollowedFaces(smooth, smooth_s, max(GAP_S, GAP_SCORED * every / video.rate))
+        batch, threads, waiting = BATCH, self._pipeline.threads, WAITING
+        if on_frame is not None:
+            # scored frames with all up to the next one that may be kept: those of every thread and of the batch
+            kept = WAITING_BYTES // max(1, 3 * every * video.size[0] * video.size[1])
+            threads = min(threads, kept - 2)
+            waiting = max(1, min(WAITING, kept - 1 - threads))
+        if live or threads < 1:
+            batch, threads = 1, 1
         pipeline = Pipeline(self._pipeline.runtime, self._pipeline.looking, threads)
 
         def scored() -> Iterator[Frame]:
@@ -164,9 +169,9 @@ def _picture(source: str, frame: Frame) -> Picture:
 class _FollowedFaces:
     """Persons and their pasts."""
 
-    def __init__(self, kind: str, seconds: float) -> None:
-        self.kind, self.seconds = kind, seconds
-        self._followed = Followed(GAP_S)
+    def __init__(self, kind: str, seconds: float, gap_s: float) -> None:
+        self.kind, self.seconds, self.gap_s = kind, seconds, gap_s
+        self._followed = Followed(gap_s)
         self._pasts: dict[int, tuple[Smoothing, float]] = {}
 
     def of(self, answer: PictureAnswer) -> PictureAnswer:
@@ -174,7 +179,7 @@ class _FollowedFaces:
         boxes = [face.found.box if face.found else (0.0, 0.0, 1.0, 1.0) for face in answer.faces]
         numbers = self._followed.numbers(boxes, time_s)
         faces = [self._smoothed(face, number, time_s) for face, number in zip(answer.faces, numbers, strict=True)]
-        self._pasts = {number: past for number, past in self._pasts.items() if time_s - past[1] <= GAP_S}
+        self._pasts = {number: past for number, past in self._pasts.items() if time_s - past[1] <= self.gap_s}
         return replace(answer, faces=tuple(faces))
 
     def _smoothed(self, face: FaceAnswer, number: int, time_s: float) -> FaceAnswer:
