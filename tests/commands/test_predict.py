@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferlab.commands.predict import run, source_of
+from ferlab.commands.predict import lacking, run, source_of
 from ferlab.config.edge_nodes import Faces, VideoScoring
 from ferlab.config.nodes import Compute
 from ferlab.config.schema import PredictConfig
@@ -160,6 +160,20 @@ def test_a_model_of_a_stranger_is_not_loaded(place: Any, photos: Path, tmp_path:
     for name in ("bad.tflite", "code.keras", "gone.onnx", "model.h5"):
         with pytest.raises(UserError, match=name):
             run(asked(photos, model=str(tmp_path / name), out=str(tmp_path / "out")), place.context)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected", "unreadable", "said"),
+    [
+        (0, None, 3, "3 frames could not be decoded"),
+        (2000, 9000, 0, "2,000 of 9,000 frames are missing (cut short or damaged)"),
+        (1, 9, 2, "1 of 9 frames are missing (cut short or damaged), 2 frames could not be decoded"),
+    ],
+)
+def test_what_a_video_lacks_is_said_as_far_as_it_is_known(
+    missing: int, expected: int | None, unreadable: int, said: str
+) -> None:
+    assert lacking({"missing": missing, "expected": expected, "unreadable": unreadable}) == said
 
 
 @pytest.mark.parametrize(("text", "number"), [("camera", 0), ("camera:3", 3)])
