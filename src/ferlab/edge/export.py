@@ -51,9 +51,16 @@ class Target:
 
 
 def export_file(
-    model: Any, description: Description, target: Target, folder: Path, representative: np.ndarray | None = None
+    model: Any,
+    description: Description,
+    target: Target,
+    folder: Path,
+    representative: np.ndarray | None = None,
+    corrected: bool = True,
 ) -> Path:
     """Write the file of ``target`` into ``folder`` and give its path; int8 needs ``representative`` images.
+
+    Without ``corrected`` the biases of int8 stay as they are rounded: enough where only size and speed count.
 
     Raises:
         UserError: a package is missing, or the format lacks an operation of the network.
@@ -62,7 +69,7 @@ def export_file(
     target.require_packages()
     file = folder / target.file_name(description.name)
     if target.format == "litert":
-        write_litert(model, file, target.precision, representative, target.uint8_output)
+        write_litert(model, file, target.precision, representative, target.uint8_output, corrected)
     elif target.format == "onnx":
         write_onnx(model, file)
     else:
