@@ -58,7 +58,11 @@ def test_the_file_alone_gives_the_stored_predictions(place: Any, faces: Any, for
     assert (said.taxonomy, said.size_px, said.colour, said.align) == ("fer2013", 48, "gray", manifest.align)
     assert (said.precision, said.dataset_digest) == (precision, manifest.digest)
     assert "Drawn faces" in said.licence
-    assert "accuracy, exported - trained" in place.printed.getvalue()
+    printed = place.printed.getvalue()
+    assert "accuracy, exported - trained" in printed
+    assert f"compared on {result['parity']['n']} images, fewer than 1,000" in printed.replace("\n", " ")
+    recorded = find_run(result["run_id"]).artifact("export.md").read_text()
+    assert f"only {result['parity']['n']} validation images" in recorded
 
 
 def test_the_models_run_keeps_the_file_with_its_tables(place: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.debugging import inherited_tags, warn_of_debug
-from ferlab.commands.export_record import Exported, keep, log_parity
+from ferlab.commands.export_record import ENOUGH, Exported, keep, log_parity
 from ferlab.commands.exporting import Drawn, Subject, drawn_images, subject_of
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.edge_nodes import Parity as Bounds
@@ -57,6 +57,10 @@ def run(config: ExportConfig, context: Context) -> dict[str, Any]:
         kept = keep(tracked, exported, record, config.out)
     for table in exported.tables:
         context.terminal.table(table.caption, table.columns, table.rows)
+    if exported.few:
+        context.terminal.warn(
+            f"{kept.name}: compared on {exported.parity.n:,} images, fewer than {ENOUGH:,}: small losses do not show."
+        )
     context.terminal.say(f"{kept} ({exported.size_mb:.2f} MB)")
     return {"file": str(kept), "run_id": tracked.id, **exported.as_json()}
 

@@ -20,6 +20,9 @@ from ferlab.storage.files import writing_errors
 from ferlab.tracking.records import RunRecord, add_file
 from ferlab.tracking.run import Run
 
+ENOUGH = 1000
+"""Images from which on a comparison tells small losses."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -37,6 +40,11 @@ class Exported:
     parity: Parity
     difference: PairedDifference
     latencies: dict[str, Latency]
+
+    @property
+    def few(self) -> bool:
+        """Whether it was compared on fewer than ENOUGH images."""
+        return self.parity.n < ENOUGH
 
     @property
     def tables(self) -> list[Table]:
@@ -95,6 +103,8 @@ def _markdown(exported: Exported) -> str:
 def _parity_table(exported: Exported) -> Table:
     parity, gap, drawn = exported.parity, exported.difference, exported.drawn
     images = f"{parity.n:,} validation images"
+    if exported.few:
+        images = f"only {images}, fewer than the {ENOUGH:,} from which a comparison tells much"
     if len(drawn.representative):
         images += f", {len(drawn.representative):,} {'others' if drawn.apart else 'of them'} for calibration"
     rows = [
