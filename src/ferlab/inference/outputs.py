@@ -21,6 +21,7 @@ PICTURES, VIDEO = "annotated", "annotated.mp4"
 HEAD_BEGIN, HEAD_END = '{"input": ', ', "pictures": ['
 """Of the first line of ``predictions.json``."""
 LONGEST_HEAD = 100_000
+"""Characters in which that line must end to be known."""
 LABELS = "expression categories as perceived by annotators, not felt emotions"
 
 
