@@ -40,7 +40,7 @@ def files_of(name: str, folder: Path) -> dict[str, Path]:
     model = build_model(spec).model
     noise = np.random.default_rng(0).integers(0, 256, (CALIBRATION, SIZE_PX, SIZE_PX, 1), dtype=np.uint8)
     said = Description(FER2013.classes, "fer2013", "none", SIZE_PX, "gray", 0.0, False, "untrained", name)
-    return {target.label: export_file(model, said, target, folder, noise) for target in TARGETS}
+    return {target.label: export_file(model, said, target, folder, noise, corrected=False) for target in TARGETS}
 
 
 def measured(files: dict[str, Path], threads: int, rounds: int) -> dict[str, list[Measured]]:

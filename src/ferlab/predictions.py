@@ -12,6 +12,8 @@ from ferlab.errors import UserError
 from ferlab.manifest import Manifest
 from ferlab.storage.files import atomic_path
 
+PREDICTIONS = "predictions/validation.parquet"
+"""The artifact of a run with what its model says of the validation split."""
 SUM_TOLERANCE = 1e-3
 HARD = "ferlab.hard"
 METADATA = ("split", "taxonomy", "protocol", "dataset_digest", "run_id")

@@ -1,12 +1,15 @@
 """``benchmark``: a row for every run, format and number of threads, tracked with its numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ferlab.commands import benchmark as command
 from ferlab.commands.benchmark import run
 from ferlab.config.nodes import Compute
 from ferlab.config.schema import BenchmarkConfig
+from ferlab.edge.measuring import Measured
 from ferlab.errors import UserError
 from ferlab.tracking.records import find_run
 
@@ -35,6 +38,34 @@ def test_several_runs_stand_side_by_side(recorded: Any) -> None:
     assert "wide" in tracked.artifact("benchmark.md").read_text()
     assert len(tracked.artifact("benchmark.csv").read_text().splitlines()) == 5
     assert "litert-int8" in place.printed.getvalue()
+
+
+def test_what_cannot_be_measured_is_said_and_the_others_are_measured(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = recorded("benchmark")
+    good = place.train("good", 0)
+    with place.context.store.run("train", "study", "empty") as empty:
+        pass
+
+    def measured(file: Path, threads: int) -> Measured:
+        if file.suffix == ".onnx":
+            raise UserError("a-float32.onnx: cannot be measured (not done after 900 s).")
+        return Measured(threads, 1.0, 2.0, 3.0, 1000.0, 2000.0, 80.0, 50)
+
+    monkeypatch.setattr(command, "measure", measured)
+    config = BenchmarkConfig(runs=[empty.id, good], variants=["onnx", "keras"], threads=[1], compute=Compute("local"))
+    result = run(config, place.context)
+    assert [(row["name"], row["format"]) for row in result["rows"]] == [("good", "keras")]
+    failed = [(one["name"], one["format"]) for one in result["not_measured"]]
+    assert failed == [("empty", "onnx"), ("empty", "keras"), ("good", "onnx")]
+    assert "it has no model" in result["not_measured"][0]["reason"]
+    said = find_run(result["run_id"]).artifact("benchmark.md").read_text()
+    assert "good onnx-float32: not measured: a-float32.onnx: cannot be measured (not done after 900 s)" in said
+    assert "3 of 4 could not be measured" in place.printed.getvalue()
+    only = BenchmarkConfig(run=empty.id, variants=["keras"], threads=[1], compute=Compute("local"))
+    with pytest.raises(UserError, match=r"nothing could be measured: run .* it has no model"):
+        run(only, place.context)
 
 
 def test_a_run_must_be_named(recorded: Any) -> None:

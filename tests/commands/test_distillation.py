@@ -17,13 +17,12 @@ from ferlab.commands.launch import Context, machine_facts
 from ferlab.commands.resumption import checkpoints_of, startable
 from ferlab.commands.teacher import FOLDER, teacher_of
 from ferlab.commands.train import profile, train
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.files import conf_folder
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import load_split
 from ferlab.scoring.views import View, combine_views

@@ -16,7 +16,8 @@ from ferlab.config.nodes import Combination, Compute
 from ferlab.config.schema import EnsembleConfig, ExportConfig
 from ferlab.edge.runtimes import open_model
 from ferlab.errors import UserError
-from ferlab.predictions import Predictions
+from ferlab.inference.abstention import confidence_needed
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.records.load import load_split
 from ferlab.tracking.artifacts import artifact_sizes
 from ferlab.tracking.records import find_run
@@ -57,7 +58,11 @@ def test_the_file_alone_gives_the_stored_predictions(place: Any, faces: Any, for
     assert (said.taxonomy, said.size_px, said.colour, said.align) == ("fer2013", 48, "gray", manifest.align)
     assert (said.precision, said.dataset_digest) == (precision, manifest.digest)
     assert "Drawn faces" in said.licence
-    assert "accuracy, exported - trained" in place.printed.getvalue()
+    printed = place.printed.getvalue()
+    assert "accuracy, exported - trained" in printed
+    assert f"compared on {result['parity']['n']} images, fewer than 1,000" in printed.replace("\n", " ")
+    recorded = find_run(result["run_id"]).artifact("export.md").read_text()
+    assert f"only {result['parity']['n']} validation images" in recorded
 
 
 def test_the_models_run_keeps_the_file_with_its_tables(place: Any) -> None:
@@ -65,6 +70,9 @@ def test_the_models_run_keeps_the_file_with_its_tables(place: Any) -> None:
     result = run(asked(run_id), place.context)
     kept = {path for path in artifact_sizes(run_id) if path.startswith("exports/")}
     assert kept == {"exports/a-float32.tflite", "exports/a-float32.tflite.md", "exports/a-float32.tflite.json"}
+    stored = Predictions.load(find_run(run_id).artifact(PREDICTIONS))
+    asked_for = confidence_needed(stored.probabilities, stored.labels)
+    assert open_model(Path(result["file"])).description.abstain_below == asked_for
     told = json.loads(find_run(run_id).artifact("exports/a-float32.tflite.json").read_text())
     assert told["parity"] == result["parity"]
     assert told["export_run_id"] == result["run_id"]

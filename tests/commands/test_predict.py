@@ -1,6 +1,8 @@
 """``predict``: command, Python and the exported file say the same; what cannot be done is said in one line."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferlab.commands.predict import run, source_of
+from ferlab.commands.predict import lacking, run, source_of
 from ferlab.config.edge_nodes import Faces, VideoScoring
 from ferlab.config.nodes import Compute
 from ferlab.config.schema import PredictConfig
 from ferlab.datasets.synthetic.drawing import draw_face
 from ferlab.datasets.synthetic.population import sample_face
-from ferlab.edge.export import Target, export_file
+from ferlab.edge.export import EXPORTS, Target, export_file
 from ferlab.errors import UserError
 from ferlab.inference.abstention import confidence_needed
 from ferlab.inference.describing import description_of
-from ferlab.inference.predictor import Predictor
+from ferlab.inference.predictor import Predictor, exported
 from ferlab.predictions import Predictions
 from ferlab.tracking.records import add_file, find_run
 
@@ -76,7 +78,7 @@ def test_command_python_and_litert_say_the_same(place: Any, photos: Path, tmp_pa
     assert np.allclose(probabilities(tmp_path / "litert"), by_command, atol=1e-5)
     assert np.abs(by_command[0] - by_command[1]).max() > 1e-4, "faces are told apart"
 
-    add_file(run_id, file, "exports")
+    add_file(run_id, file, EXPORTS)
     run(asked(photos, run=run_id, runtime="litert", out=str(tmp_path / "run-litert")), place.context)
     assert np.allclose(probabilities(tmp_path / "run-litert"), by_command, atol=1e-5)
     with pytest.raises(UserError, match=f"ferlab export run={run_id} format=litert precision=int8"):
@@ -94,8 +96,30 @@ def test_a_run_abstains_below_what_its_validation_asks_for(place: Any, photos: P
     assert said["model"]["abstain_below"] == needed
     faces = [face for one in said["pictures"] for face in one["faces"]]
     assert {face["label"] for face in faces if face["confidence"] < needed} <= {None}
+    record = find_run(run_id)
+    add_file(
+        run_id, export_file(record.load_model(), description_of(record), Target("litert", "float32"), tmp_path), EXPORTS
+    )
+    for named in ({"run": run_id, "runtime": "litert"}, {"run": run_id, "runtime": "litert-float32"}):
+        run(asked(photos, out=str(tmp_path / "litert"), **named), place.context)
+        told = json.loads((tmp_path / "litert" / "predictions.json").read_text())
+        assert told["model"]["abstain_below"] == needed
+        assert [face["label"] for one in told["pictures"] for face in one["faces"]] == [face["label"] for face in faces]
     always = run(asked(photos, run=run_id, out=str(tmp_path / "always"), abstain_below=0.0), place.context)
     assert (always["unsure"], sum(always["categories"].values())) == (0, 6)
+
+
+def test_of_a_renamed_run_the_newest_export_answers(place: Any, tmp_path: Path) -> None:
+    record = find_run(place.train("a", 0))
+    for age, name in enumerate(("new-float32.tflite", "old-float32.tflite", "new-int8.tflite", "new-float32.onnx")):
+        (tmp_path / name).write_bytes(b"")
+        add_file(record.id, tmp_path / name, EXPORTS)
+        os.utime(record.artifact(f"{EXPORTS}/{name}"), (1e9 - age, 1e9 - age))
+    assert exported(record, "litert").name == "new-float32.tflite"
+    add_file(record.id, tmp_path / "old-float32.tflite", EXPORTS)
+    assert exported(replace(record, name="old"), "litert-float32").name == "old-float32.tflite"
+    with pytest.raises(UserError, match="has no such export"):
+        exported(record, "litert-float16")
 
 
 def test_a_video_leaves_its_timelines_and_says_what_is_missing(place: Any, tmp_path: Path) -> None:
@@ -138,6 +162,20 @@ def test_a_model_of_a_stranger_is_not_loaded(place: Any, photos: Path, tmp_path:
             run(asked(photos, model=str(tmp_path / name), out=str(tmp_path / "out")), place.context)
 
 
+@pytest.mark.parametrize(
+    ("missing", "expected", "unreadable", "said"),
+    [
+        (0, None, 3, "3 frames could not be decoded"),
+        (2000, 9000, 0, "2,000 of 9,000 frames are missing (cut short or damaged)"),
+        (1, 9, 2, "1 of 9 frames are missing (cut short or damaged), 2 frames could not be decoded"),
+    ],
+)
+def test_what_a_video_lacks_is_said_as_far_as_it_is_known(
+    missing: int, expected: int | None, unreadable: int, said: str
+) -> None:
+    assert lacking({"missing": missing, "expected": expected, "unreadable": unreadable}) == said
+
+
 @pytest.mark.parametrize(("text", "number"), [("camera", 0), ("camera:3", 3)])
 def test_cameras_are_named_by_number(text: str, number: int) -> None:
     assert source_of(text) == number
@@ -158,6 +196,7 @@ def test_inputs_that_are_not_there_or_no_pictures_are_said(tmp_path: Path) -> No
         (["input=a.jpg"], "run: give run=ID, or model=FILE"),
         (["input=a.jpg", "run=a", "model=b.tflite"], "run: give run=ID, or model=FILE"),
         (["input=a.jpg", "model=b.tflite", "runtime=litert"], "runtime: is of a run's exports"),
+        (["input=a.jpg", "run=a", "runtime=tpu"], "runtime: tpu is not among litert, litert-float32"),
         (["run=a"], "input: must be given"),
         (["input=a.jpg", "run=a", "video.smooth=mean"], "video.smooth: must be one of none, exponential, hmm"),
         (["input=a.jpg", "run=a", "faces.whole=yes", "faces.seen_px=8"], "faces.seen_px: must lie in 64..4096"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ferlab.edge import measuring
 from ferlab.edge.description import Description
 from ferlab.edge.export import Target, export_file
 from ferlab.edge.measuring import measure, peak_mb
@@ -25,3 +26,9 @@ def test_a_file_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     (tmp_path / "other.tflite").write_bytes(b"x")
     with pytest.raises(UserError, match=r"other.tflite: cannot be measured .*not a model that ferlab exported"):
         measure(tmp_path / "other.tflite", 1)
+
+
+def test_a_measurement_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "LONGEST_S", 0.01)
+    with pytest.raises(UserError, match=r"a.tflite: cannot be measured \(not done after 0.01 s\)"):
+        measure(tmp_path / "a.tflite", 1)

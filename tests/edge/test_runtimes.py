@@ -11,7 +11,7 @@ import pytest
 from ferlab.edge import packages
 from ferlab.edge.description import Description
 from ferlab.edge.export import Target, export_file
-from ferlab.edge.files import ENTRY, describe_file
+from ferlab.edge.files import ENDING, ENTRY, describe_file
 from ferlab.edge.runtimes import open_model
 from ferlab.errors import UserError
 
@@ -68,6 +68,32 @@ def test_a_description_of_another_model_is_refused(
 ) -> None:
     file = export_file(network(), replace(description, **wrong), Target(format_name, "float32"), tmp_path)
     with pytest.raises(UserError, match=r"cannot be opened \(images and classes are 48, 48, 1, 7, described as"):
+        open_model(file)
+
+
+# a .keras file's second head is left out by its name
+@pytest.mark.parametrize(
+    ("format_name", "inputs", "outputs"),
+    [(name, inputs, 1) for name in FORMATS for inputs in (["float32"], ["uint8", "uint8"])]
+    + [("litert", ["uint8"], 2), ("onnx", ["uint8"], 2)],
+)
+def test_a_graph_with_other_ends_than_described_is_refused(
+    tf: Any, format_name: str, inputs: list[str], outputs: int, description: Description, tmp_path: Path
+) -> None:
+    import keras
+
+    images = [keras.Input((48, 48, 1), batch_size=1, dtype=kind) for kind in inputs]
+    flat = [keras.layers.Flatten()(keras.ops.cast(image, "float32")) for image in images]
+    joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
+    model = keras.Model(images, [keras.layers.Dense(7)(joined) for _ in range(outputs)])
+    model([np.zeros((1, 48, 48, 1), kind) for kind in inputs])
+    file = tmp_path / f"other{ENDING[format_name]}"
+    if format_name == "keras":
+        model.save(file)
+    else:
+        model.export(file, format=format_name, verbose=False)
+    describe_file(file, description)
+    with pytest.raises(UserError, match=rf"cannot be opened \(inputs of .* and {outputs} outputs, not one"):
         open_model(file)
 
 

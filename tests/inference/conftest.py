@@ -1,5 +1,6 @@
 """Pictures with drawn faces in them, videos of such pictures, and a small model that needs no TensorFlow."""
 
+import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +51,19 @@ def scene(places: Sequence[Place], first: int = 0, width: int = 640, height: int
     for index, (x, y, side) in enumerate(places):
         pixels[y : y + side, x : x + side] = drawn(first + index, side)
     return pixels
+
+
+def with_rate_that_varies(data: bytes, samples: int) -> bytes:
+    """An MP4 whose second half of frames takes three times as long: its table of durations, and the sizes around it."""
+    at = data.index(b"stts") - 4
+    count, number, duration = struct.unpack(">III", data[at + 12 : at + 24])
+    assert (count, number) == (1, samples)
+    entries = struct.pack(">IIIII", 2, samples // 2, duration, samples - samples // 2, 3 * duration)
+    grown = bytearray(data[: at + 12] + entries + data[at + 24 :])
+    for box in (b"stts", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        place = grown.rindex(box, 0, at + 8) - 4
+        grown[place : place + 4] = (int.from_bytes(grown[place : place + 4], "big") + 8).to_bytes(4, "big")
+    return bytes(grown).replace(b"edts", b"free")  # a list of edits that says how long all of it takes
 
 
 @pytest.fixture

@@ -4,29 +4,61 @@ import cv2
 import numpy as np
 import pytest
 
+from ferlab.config.edge_nodes import BOX_SCALE
+from ferlab.imaging import face
 from ferlab.imaging.codec import ImageError, decode
 from ferlab.imaging.face import ImageSettings, face_of_file
 from ferlab.imaging.geometry import UPRIGHT_FACE, upright
 from ferlab.inference.detection import FaceDetector, Found
-from ferlab.inference.faces import BOX_SCALE, images_of, landmarks_of, scaled, whole_image
+from ferlab.inference.faces import images_of, landmarks_of, scaled, whole_image
+from ferlab.inference.pictures import picture_of_bytes
 
 from .conftest import scene
 
 
+def file_of(pixels, ending):
+    return cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
 @pytest.mark.parametrize("colour", ["gray", "rgb"])
 @pytest.mark.parametrize("margin", [0.0, 0.25])
 @pytest.mark.parametrize("align", [False, True])
-def test_the_same_face_of_the_same_file_gives_preparations_pixels(colour, margin, align):
-    pixels = scene([(50, 60, 120), (350, 200, 240)])
-    data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+def test_the_same_face_of_the_same_file_gives_preparations_pixels(ending, colour, margin, align):
+    data = file_of(scene([(50, 60, 120), (400, 200, 500)], width=1000, height=750), ending)
     settings = ImageSettings(64, colour, "raw", margin, align)
-    found = FaceDetector().find(decode(data, "rgb"))
-    kept, images = images_of(decode(data, colour), found, settings)
+    picture = picture_of_bytes(data, "a", colour)
+    found = FaceDetector().find(picture.pixels)
+    kept, images = images_of(picture.cut_from, found, settings, data=picture.data)
     assert kept == found
     assert images.shape == (2, 64, 64, 1 if colour == "gray" else 3)
     for one, image in zip(found, images, strict=True):
         prepared = face_of_file(data, settings, scaled(one.box, BOX_SCALE), landmarks_of(one.points).ravel())
         assert np.array_equal(image.squeeze(), prepared)
+
+
+def test_a_large_face_of_a_jpeg_is_decoded_smaller_and_a_small_one_or_an_array_is_not(monkeypatch):
+    data = file_of(scene([(20, 60, 80), (120, 60, 80), (250, 200, 500)], width=1000, height=750), ".jpg")
+    settings, decodings = ImageSettings(64, "rgb", "raw"), []
+    picture = picture_of_bytes(data, "a", "rgb")
+    found = FaceDetector().find(picture.pixels)
+    monkeypatch.setattr(face, "decode", lambda *given: decodings.append(given[2]) or decode(*given))
+    of_file = images_of(picture.cut_from, found * 2, settings, data=data)[1]
+    assert decodings == [4], "once for two faces"
+    of_pixels = images_of(picture.pixels, found * 2, settings)[1]
+    assert [np.array_equal(one, other) for one, other in zip(of_file, of_pixels, strict=True)] == [
+        True,
+        True,
+        False,
+    ] * 2
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_a_whole_picture_is_preparations_too(ending):
+    data = file_of(scene([(200, 120, 200)]), ending)
+    settings = ImageSettings(48, "gray", "raw")
+    image = whole_image(picture_of_bytes(data, "a", "gray").cut_from, settings, data)
+    assert np.array_equal(image[0, :, :, 0], face_of_file(data, settings))
 
 
 def test_five_points_are_enough_to_stand_a_face_upright():

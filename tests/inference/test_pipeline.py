@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from ferlab.errors import UserError
 from ferlab.inference.answers import NO_FACE
+from ferlab.inference.detection import FaceDetector, Found
 from ferlab.inference.faces import images_of, settings_of
 from ferlab.inference.pipeline import Looking, Picture, Pipeline
 
@@ -68,8 +70,8 @@ def test_live_pictures_are_answered_one_by_one():
         return Picture(str(number), scene([]))
 
     answers = Pipeline(SmallModel(), Looking(), 1).answers(iter(range(10)), load, batch=1)
-    next(answers)
-    assert len(read) <= 2
+    for count, _ in enumerate(answers, 1):
+        assert len(read) == count, "answered before the next is read"
 
 
 def test_pixels_are_kept_only_when_they_are_asked_for():
@@ -84,5 +86,16 @@ def test_whole_pictures_are_faces_whatever_they_show():
     answer = Pipeline(SmallModel(), Looking(whole=True)).answer(Picture("a", noise))
     assert len(answer.faces) == 1
     assert answer.faces[0].found is None
-    aligned = Pipeline(SmallModel(align=True), Looking(whole=True)).answer(Picture("a", noise))
-    assert "landmarks" in aligned.problem
+    with pytest.raises(UserError, match=r"faces.whole=true: the model takes faces aligned by landmarks"):
+        Pipeline(SmallModel(align=True), Looking(whole=True))
+
+
+def test_faces_that_cannot_be_cut_out_are_said(monkeypatch):
+    pixels = scene(PLACES[2])
+    found = FaceDetector().find(pixels)
+    bad = [Found((10.0, 10.0, 40.0, 40.0), 0.9, np.full((5, 2), 30.0))] * 2
+    pipeline = Pipeline(SmallModel(align=True), Looking())
+    for faces, said in ((bad, "2 faces could not be cut out"), ([*found, bad[0]], "1 face could not be cut out")):
+        monkeypatch.setattr(FaceDetector, "find", lambda *_, faces=faces: faces)
+        answer = pipeline.answer(Picture("a", pixels))
+        assert (answer.problem, len(answer.faces)) == (said, len(faces) - int(said[0]))

@@ -8,13 +8,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from ferlab.inference.outputs import inside, write_annotated
+from ferlab.errors import UserError
+from ferlab.inference.outputs import inside, remove_earlier, write_annotated
 from ferlab.inference.predictor import Predictor
-from ferlab.inference.recording import VideoSettings, record_photos, record_video
+from ferlab.inference.recording import VideoSettings, _answers, record_photos, record_video
 from ferlab.inference.timeline import MOST_STEPS, Curve
-from ferlab.inference.video import Video
+from ferlab.inference.video import Counts, Frame, Video
 
-from .conftest import scene
+from .conftest import scene, with_rate_that_varies
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
@@ -97,6 +98,76 @@ def test_the_annotated_video_has_every_frame_with_a_frame_around_the_face(
     assert np.abs(edge - before).max() > 25
 
 
+def test_the_annotated_video_takes_as_long_as_one_whose_rate_varies(predictor, write_video, walk, tmp_path):
+    file = write_video("walk.mp4", walk, "mp4v", rate=20)
+    file.write_bytes(with_rate_that_varies(file.read_bytes(), 60))
+    with Video(file) as video:
+        last, rate = list(video.frames())[-1].time_s, video.rate
+    recorded(predictor, file, tmp_path / "out", annotate=True)
+    with Video(tmp_path / "out" / "annotated.mp4") as video:
+        assert len(list(video.frames())) / rate == pytest.approx(last, abs=0.2)
+
+
+class LongVideo:
+    """Frames that are small, of a video that says it is of another size; ``read`` counts them."""
+
+    is_camera, rate = False, 25.0
+
+    def __init__(self, size, frames):
+        self.size, self.length, self.read, self.counts = size, frames, 0, Counts(frames)
+
+    def frames(self, every, wanted):
+        assert wanted
+        for number in range(self.length):
+            self.read += 1
+            yield Frame(number, number / self.rate, np.zeros((24, 32, 3), np.uint8))
+
+
+class CountingOut:
+    """Counts the frames that are written."""
+
+    def __init__(self):
+        self.times = []
+
+    def write(self, pixels, time_s):
+        self.times.append(time_s)
+
+
+@pytest.mark.parametrize(
+    ("size", "every", "most"),
+    [((320, 240), 1, 20), ((1920, 1080), 1, 10), ((1920, 1080), 3, 10), ((1920, 1080), 50, 2), ((8000, 6000), 7, 2)],
+)
+def test_few_large_frames_wait_to_be_drawn_on_whatever_lies_between_the_scored_ones(small_model, size, every, most):
+    video, out, held = LongVideo(size, 200), CountingOut(), []
+    settings = VideoSettings(every=every, annotate=True)
+    for answer in _answers(Predictor(small_model, threads=2), video, "long", settings, out):
+        assert answer.frame % every == 0
+        held.append(video.read - len(out.times))
+    assert max(held) <= most
+    assert out.times == [number / 25 for number in range(200)]
+
+
+def test_a_person_in_view_keeps_the_number_however_few_frames_are_scored(predictor, write_video, tmp_path):
+    still = [scene([(100, 60, 100)], width=320, height=240)] * 150
+    _, counts = recorded(predictor, write_video("still.avi", still), tmp_path / "out", every=50)
+    assert (counts["scored"], counts["people"]) == (3, 1)
+
+
+def test_an_earlier_prediction_is_removed_and_nothing_else(predictor, write_video, walk, tmp_path):
+    (tmp_path / "annotated" / "sub").mkdir(parents=True)
+    for name in ("notes.txt", "annotated/sub/a.png.jpg", "annotated/mine.jpg", "predictions.csv", "timeline.png"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "predictions.json").write_text('{"input": "of another program", "pictures": 3}')
+    remove_earlier(tmp_path, None)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 6
+    recorded(predictor, write_video("walk.avi", walk[:3]), tmp_path, annotate=True)
+    with pytest.raises(UserError, match=r"annotated.mp4: an earlier prediction wrote it"):
+        remove_earlier(tmp_path, tmp_path / "annotated.mp4")
+    remove_earlier(tmp_path, tmp_path / "walk.avi")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"notes.txt", "annotated/mine.jpg", "walk.avi"}
+
+
 def test_photos_that_cannot_be_read_are_rows_too_and_pictures_are_drawn_on(predictor, tmp_path):
     photos = tmp_path / "photos"
     (photos / "sub").mkdir(parents=True)
@@ -141,10 +212,12 @@ def test_a_camera_ends_by_an_interrupt_with_all_its_tables_and_a_file_does_not(
         if not is_camera:
             with pytest.raises(KeyboardInterrupt):
                 record_video(*arguments)
+            assert json.loads((tmp_path / "predictions.json").read_text())["complete"] is False
             return
         summary, _ = record_video(*arguments)
     assert summary.pictures == 10
-    assert len(json.loads((tmp_path / "predictions.json").read_text())["pictures"]) == 10
+    said = json.loads((tmp_path / "predictions.json").read_text())
+    assert (len(said["pictures"]), said["complete"]) == (10, True)
     assert len(pd.read_csv(tmp_path / "people.csv")) == 1
 
 

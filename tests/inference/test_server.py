@@ -1,26 +1,21 @@
 """The page and its endpoint behind a real server: pictures are answered, all else is refused, nothing falls over."""
 
 import base64
-import http.client
 import json
 import re
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import pytest
 
 from ferlab.commands.demo import ANY, allowed_hosts
 from ferlab.errors import UserError
 from ferlab.inference.predictor import Predictor
-from ferlab.inference.server import HERE, MOST_CONNECTIONS, Limits, Service, application, serve
+from ferlab.inference.server import HERE, Service, serve
 
 from .conftest import SmallModel, scene
-
-LIMITS = Limits(upload_bytes=2_000_000, pixels=1_000_000, waiting=8)
+from .serving import LIMITS, asked, is_well, png, problem, served
 
 
 @pytest.fixture(scope="module")
@@ -30,42 +25,8 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def port(predictor):
-    import uvicorn
-
-    app = application(Service(predictor, LIMITS), HERE)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", limit_concurrency=MOST_CONNECTIONS))
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
-
-
-def asked(port, body, kind="image/png", path="/predict", method="POST", **headers):
-    """Status, headers and content of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, {"Content-Type": kind} | headers)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-    finally:
-        connection.close()
-
-
-def png(pixels):
-    return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def problem(answer):
-    return json.loads(answer[2])["problem"]
-
-
-def is_well(port):
-    status, _, content = asked(port, None, path="/health", method="GET")
-    return status == 200 and json.loads(content)["status"] == "ok"
+    with served(Service(predictor, LIMITS)) as taken:
+        yield taken
 
 
 def test_a_picture_is_answered_as_by_the_api(port, predictor):
@@ -203,18 +164,6 @@ def test_more_requests_than_can_wait_are_told_to_come_back_and_all_are_answered(
     assert asked(port, data)[0] == 200
 
 
-def test_connections_that_say_nothing_do_not_keep_others_out(port):
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
-    for one in idle[:25]:
-        one.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nContent-Type: image/png\r\n")
-    try:
-        assert is_well(port)
-        assert asked(port, png(scene([])))[0] == 200
-    finally:
-        for one in idle:
-            one.close()
-
-
 def test_nonsense_on_the_line_is_survived(port):
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -235,3 +184,6 @@ def test_names_that_a_browser_may_use():
     assert allowed_hosts("0.0.0.0", []) == [ANY]
     assert allowed_hosts("0.0.0.0", ["lab.example"]) == [*HERE, "0.0.0.0", "lab.example"]
     assert allowed_hosts("10.0.0.7", []) == [*HERE, "10.0.0.7"]
+    assert allowed_hosts("::1", []) == list(HERE)
+    assert allowed_hosts("fd00::7", []) == [*HERE, "[fd00::7]"]
+    assert allowed_hosts("::", []) == [ANY]

@@ -72,3 +72,5 @@ def test_a_certain_frame_rules_nothing_out_for_ever():
 def test_no_smoothing_has_no_past():
     assert smoothing("none", 1.0) is None
     assert isinstance(smoothing("hmm", 1.0), HiddenMarkov)
+    with pytest.raises(ValueError, match="'mean' is none of none, exponential, hmm"):
+        smoothing("mean", 1.0)

@@ -1,13 +1,14 @@
 """Videos as they come: damaged, cut short, with a rate that varies; every frame is read or counted."""
 
-import struct
-
 import cv2
 import numpy as np
 import pytest
 
 from ferlab.errors import UserError
+from ferlab.inference import video as reading
 from ferlab.inference.video import Video, VideoOut
+
+from .conftest import with_rate_that_varies
 
 
 def read(file, **settings):
@@ -54,19 +55,6 @@ def test_damaged_frames_are_counted_and_the_others_read(write_video, walk):
     assert len([frame for frame in frames if frame.pixels is not None]) == 59
 
 
-def with_rate_that_varies(data: bytes, samples: int) -> bytes:
-    """An MP4 whose second half of frames takes three times as long: its table of durations, and the sizes around it."""
-    at = data.index(b"stts") - 4
-    count, number, duration = struct.unpack(">III", data[at + 12 : at + 24])
-    assert (count, number) == (1, samples)
-    entries = struct.pack(">IIIII", 2, samples // 2, duration, samples - samples // 2, 3 * duration)
-    grown = bytearray(data[: at + 12] + entries + data[at + 24 :])
-    for box in (b"stts", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
-        place = grown.rindex(box, 0, at + 8) - 4
-        grown[place : place + 4] = (int.from_bytes(grown[place : place + 4], "big") + 8).to_bytes(4, "big")
-    return bytes(grown).replace(b"edts", b"free")  # a list of edits that says how long all of it takes
-
-
 def test_a_rate_that_varies_is_told_by_the_times(write_video, walk):
     file = write_video("a.mp4", walk, "mp4v", rate=20)
     file.write_bytes(with_rate_that_varies(file.read_bytes(), 60))
@@ -91,13 +79,63 @@ def test_a_camera_that_is_not_there_is_said():
 
 def test_a_written_video_can_be_read_again(tmp_path, walk):
     with VideoOut(tmp_path / "out.mp4", (320, 240), 20) as out:
-        for frame in walk[:20]:
-            out.write(frame)
-        out.write(cv2.resize(walk[20], (64, 48)))
+        for number, frame in enumerate(walk[:20]):
+            out.write(frame, number / 20)
+        out.write(cv2.resize(walk[20], (64, 48)), 1.0)
     frames, _ = read(tmp_path / "out.mp4")
     assert len(frames) == 21
     assert frames[20].pixels.shape == (240, 320, 3)
     assert np.abs(frames[5].pixels.astype(int) - walk[5]).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        ([5.0, 5.05, 5.3, 5.35], [0, 1, 1, 1, 1, 1, 2, 3]),
+        ([0.0, 0.01, 0.02, 0.05, 0.06], [0, 3]),
+        ([0.0, 100.0, 100.05], [0] * 1201 + [1, 2]),
+    ],
+)
+def test_a_written_video_keeps_the_time_of_its_frames(tmp_path, times, shown):
+    shades = [np.full((48, 64, 3), 40 * number + 20, np.uint8) for number in range(len(times))]
+    with VideoOut(tmp_path / "out.mp4", (64, 48), 20) as out:
+        for shade, time_s in zip(shades, times, strict=True):
+            out.write(shade, time_s)
+    frames, _ = read(tmp_path / "out.mp4")
+    assert [round((frame.pixels.mean() - 20) / 40) for frame in frames] == shown
+
+
+class Faltering:
+    """A camera that gives nothing at some attempts; afterwards the frames of a file."""
+
+    def __init__(self, capture, silent):
+        self.capture, self.silent, self.attempts = capture, silent, 0
+
+    def __getattr__(self, name):
+        return getattr(self.capture, name)
+
+    def grab(self):
+        self.attempts += 1
+        return self.attempts not in self.silent and self.capture.grab()
+
+
+def test_a_camera_is_asked_again_for_a_while(write_video, walk, monkeypatch):
+    monkeypatch.setattr(reading, "CAMERA_PAUSE_S", 0.001)
+    monkeypatch.setattr(reading, "CAMERA_WAIT_S", 1.0)
+    with Video(write_video("a.avi", walk)) as video:
+        video.is_camera = True
+        video._capture = Faltering(video._capture, set(range(5, 40)))
+        assert len(list(video.frames())) == 60
+        assert video.counts.ended
+        assert video._capture.attempts > 150
+
+
+def test_a_file_that_does_not_say_its_length_is_asked_again_too(write_video, walk):
+    with Video(write_video("a.avi", walk)) as video:
+        video.counts.expected = None
+        video._capture = Faltering(video._capture, {20, 21})
+        assert len(list(video.frames())) == 60
+        assert (video.counts.missing, video.counts.ended) == (0, True)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):

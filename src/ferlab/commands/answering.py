@@ -11,7 +11,7 @@ from ferlab.inference.predictor import Predictor
 def predictor_of(config: PredictConfig | DemoConfig, context: Context) -> Predictor:
     """The model that is named, with its face detector; UserError when one of them is not there."""
     looking, threads = looking_of(config.faces), config.compute.cores
-    if config.runtime == "keras" and not (config.model or "").endswith((".tflite", ".onnx")):
+    if config.runtime.startswith("keras") and not (config.model or "").endswith((".tflite", ".onnx")):
         set_up_backend(config.compute)
     if config.model is not None:
         return Predictor.from_file(config.model, looking=looking, threads=threads, abstain_below=config.abstain_below)

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Contestant, Costs
 from ferlab.evaluation.metrics import HEADLINE
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.samples import VALIDATION
 from ferlab.tracking.records import RunRecord, runs_with_tag
 

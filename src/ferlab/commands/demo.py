@@ -17,20 +17,18 @@ def main() -> list[Outcome]:
 
 
 def run(config: DemoConfig, context: Context) -> dict[str, Any]:
-    """Serve the page until interrupted; UserError when the model is not there or the port is taken."""
+    """Serve the page until interrupted, which passes; UserError when the model is not there or the port is taken."""
     predictor = predictor_of(config, context)
     limits = Limits(config.max_mb * 1_000_000, config.max_megapixels * 1_000_000, config.waiting)
     hosts = allowed_hosts(config.host, config.hosts)
     if not is_own(config.host):
         context.terminal.warn(f"host={config.host}: everyone who reaches this machine can ask the model.")
-    urls = list[str]()
 
     def on_ready(port: int) -> None:
-        urls.append(f"http://{config.host}:{port}")
-        context.terminal.say(f"{urls[0]}  (Ctrl-C ends it)")
+        context.terminal.say(f"http://{in_url(config.host)}:{port}  (Ctrl-C ends it)")
 
     serve(Service(predictor, limits), config.host, config.port, hosts, on_ready)
-    return {"url": urls[0]}
+    return {}
 
 
 def allowed_hosts(host: str, more: list[str]) -> list[str]:
@@ -40,7 +38,12 @@ def allowed_hosts(host: str, more: list[str]) -> list[str]:
     """
     if is_own(host):
         return [*HERE, *more]
-    return [*HERE, host, *more] if more or host not in ("0.0.0.0", "::") else [ANY]
+    return [*HERE, in_url(host), *more] if more or host not in ("0.0.0.0", "::") else [ANY]
+
+
+def in_url(host: str) -> str:
+    """A name or an address as it stands in a URL: one of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_own(host: str) -> bool:

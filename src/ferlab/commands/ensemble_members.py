@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from ferlab.commands.contestants import originals
 from ferlab.commands.debugging import warn_of_debug, without_debug
 from ferlab.commands.launch import Context
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import EnsembleConfig
 from ferlab.ensembling.alignment import aligned
 from ferlab.ensembling.selection import by_accuracy, by_gain
 from ferlab.errors import UserError
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.tracking.records import RunRecord, find_run, runs_of_study
 
 

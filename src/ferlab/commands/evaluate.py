@@ -22,7 +22,6 @@ from ferlab.commands.evaluation_record import (
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.mistakes import mistakes_picture
 from ferlab.commands.prepared_data import ensure_prepared, find_prepared, on_this_machine
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.nodes import Evaluation
 from ferlab.config.schema import EvaluateConfig, PrepareConfig
 from ferlab.errors import UserError
@@ -30,7 +29,7 @@ from ferlab.evaluation.comparison import Block, Contestant, Costs, compare
 from ferlab.evaluation.findings import PREFIXES, Augmented, Findings, find
 from ferlab.evaluation.foreign import in_order, read_foreign, require_file
 from ferlab.evaluation.metrics import HEADLINE
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.samples import TEST, VALIDATION
 from ferlab.scoring.latency import latency_of
 from ferlab.scoring.predict import answered, predict_split_with_views, samples_without_pixels

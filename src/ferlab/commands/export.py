@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlab.commands.debugging import inherited_tags, warn_of_debug
-from ferlab.commands.export_record import Exported, keep, log_parity
+from ferlab.commands.export_record import ENOUGH, Exported, keep, log_parity
 from ferlab.commands.exporting import Drawn, Subject, drawn_images, subject_of
 from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.edge_nodes import Parity as Bounds
@@ -17,6 +17,7 @@ from ferlab.edge.parity import Parity, parity_of, shortfalls
 from ferlab.edge.runtimes import KerasRuntime, Runtime, open_model
 from ferlab.errors import UserError
 from ferlab.evaluation.significance import PairedDifference, paired_differences
+from ferlab.inference.abstention import confidence_of
 from ferlab.parallel import usable_cores
 from ferlab.scoring.latency import Latency, timed
 from ferlab.tracking.records import find_run
@@ -56,6 +57,10 @@ def run(config: ExportConfig, context: Context) -> dict[str, Any]:
         kept = keep(tracked, exported, record, config.out)
     for table in exported.tables:
         context.terminal.table(table.caption, table.columns, table.rows)
+    if exported.few:
+        context.terminal.warn(
+            f"{kept.name}: compared on {exported.parity.n:,} images, fewer than {ENOUGH:,}: small losses do not show."
+        )
     context.terminal.say(f"{kept} ({exported.size_mb:.2f} MB)")
     return {"file": str(kept), "run_id": tracked.id, **exported.as_json()}
 
@@ -64,7 +69,8 @@ def export(subject: Subject, target: Target, config: ExportConfig, folder: Path)
     """Write the file into ``folder``, compare its answers with the trained model's, and time both."""
     calibration = config.calibration if target.precision == "int8" else 0
     drawn = drawn_images(subject.folder, subject.manifest, calibration, config.parity.images, config.parity.seed)
-    described = replace(subject.description, abstain_below=config.abstain_below)
+    wanted = confidence_of(subject.record) if config.abstain_below is None else config.abstain_below
+    described = replace(subject.description, abstain_below=wanted)
     file = export_file(subject.model, described, target, folder, drawn.representative)
     trained, runtime = KerasRuntime(subject.model, described), open_model(file)
     parity, difference = compared(trained, runtime, drawn, config.parity)

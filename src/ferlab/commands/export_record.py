@@ -10,7 +10,7 @@ import numpy as np
 
 from ferlab.commands.exporting import Drawn
 from ferlab.edge.description import Description
-from ferlab.edge.export import Target
+from ferlab.edge.export import EXPORTS, Target
 from ferlab.edge.parity import Parity
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.significance import PairedDifference
@@ -20,8 +20,8 @@ from ferlab.storage.files import writing_errors
 from ferlab.tracking.records import RunRecord, add_file
 from ferlab.tracking.run import Run
 
-FOLDER = "exports"
-"""Of the artifacts of the model's run: every file with its tables beside it, ``FILE.md`` and ``FILE.json``."""
+ENOUGH = 1000
+"""Images from which on a comparison tells small losses."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Exported:
     parity: Parity
     difference: PairedDifference
     latencies: dict[str, Latency]
+
+    @property
+    def few(self) -> bool:
+        """Whether it was compared on fewer than ENOUGH images."""
+        return self.parity.n < ENOUGH
 
     @property
     def tables(self) -> list[Table]:
@@ -80,11 +85,11 @@ def keep(run: Run, exported: Exported, record: RunRecord, out: str | None) -> Pa
     for ending, text in ((".md", _markdown(exported)), (".json", json.dumps(said, indent=1) + "\n")):
         beside = file.with_name(file.name + ending)
         beside.write_text(text, encoding="utf-8")
-        add_file(record.id, beside, FOLDER)
-    add_file(record.id, file, FOLDER)
-    run.set_tags({"ferlab.exported": f"{FOLDER}/{file.name}"})
+        add_file(record.id, beside, EXPORTS)
+    add_file(record.id, file, EXPORTS)
+    run.set_tags({"ferlab.exported": f"{EXPORTS}/{file.name}"})
     if out is None:
-        return record.artifact(f"{FOLDER}/{file.name}")
+        return record.artifact(f"{EXPORTS}/{file.name}")
     place = Path(out).expanduser().absolute()
     with writing_errors(place):
         place.mkdir(parents=True, exist_ok=True)
@@ -98,6 +103,8 @@ def _markdown(exported: Exported) -> str:
 def _parity_table(exported: Exported) -> Table:
     parity, gap, drawn = exported.parity, exported.difference, exported.drawn
     images = f"{parity.n:,} validation images"
+    if exported.few:
+        images = f"only {images}, fewer than the {ENOUGH:,} from which a comparison tells much"
     if len(drawn.representative):
         images += f", {len(drawn.representative):,} {'others' if drawn.apart else 'of them'} for calibration"
     rows = [

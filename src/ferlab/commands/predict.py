@@ -14,7 +14,7 @@ from ferlab.errors import UserError
 from ferlab.imaging.codec import IMAGE_SUFFIXES
 from ferlab.inference.answers import PictureAnswer
 from ferlab.inference.drawing import caption
-from ferlab.inference.outputs import LABELS, ready_folder
+from ferlab.inference.outputs import LABELS, remove_earlier
 from ferlab.inference.pictures import picture_files
 from ferlab.inference.predictor import Predictor
 from ferlab.inference.recording import Summary, VideoSettings, record_photos, record_video
@@ -41,12 +41,14 @@ def run(config: PredictConfig, context: Context) -> dict[str, Any]:
     source = source_of(config.input)
     out = Path(config.out).expanduser().absolute() if config.out else _usual_folder(context.home, source)
     predictor = predictor_of(config, context)
-    with writing_errors(out), ready_folder(out) as folder:
+    with writing_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        remove_earlier(out, source if isinstance(source, Path) else None)
         is_video = isinstance(source, int) or source.suffix.lower() in VIDEO_SUFFIXES
         work = _video if is_video else _photos
-        result = work(predictor, source, folder, config, context.terminal)
-    context.terminal.say(f"{LABELS}; {folder}")
-    return {"folder": str(folder), "run_id": predictor.description.run_id, **result}
+        result = work(predictor, source, out, config, context.terminal)
+    context.terminal.say(f"{LABELS}; {out}")
+    return {"folder": str(out), "run_id": predictor.description.run_id, **result}
 
 
 def source_of(text: str) -> Path | int:
@@ -111,11 +113,20 @@ def _video(
             terminal.say(f"camera {source}: Ctrl-C ends it")
         summary, counts = record_video(predictor, video, name, folder, settings, _checked(show))
     if counts["missing"] or counts["unreadable"]:
-        terminal.warn(
-            f"{name}: {counts['missing']:,} of {counts['expected']:,} frames are missing (cut short or damaged), "
-            f"{counts['unreadable']:,} could not be decoded; all others were read."
-        )
+        terminal.warn(f"{name}: {lacking(counts)}; all others were read.")
+    if video.is_camera and counts["ended"]:
+        terminal.warn(f"{name}: the camera stopped answering.")
     return _result(summary, terminal, "frames") | {"frames": counts}
+
+
+def lacking(counts: dict[str, Any]) -> str:
+    """What a video's ``counts`` say of frames that are missing or could not be decoded."""
+    parts = []
+    if counts["missing"]:
+        parts.append(f"{counts['missing']:,} of {counts['expected']:,} frames are missing (cut short or damaged)")
+    if counts["unreadable"]:
+        parts.append(f"{counts['unreadable']:,} frames could not be decoded")
+    return ", ".join(parts)
 
 
 def _checked(show: Callable[[int, int], None]) -> Callable[[int, int], None]:

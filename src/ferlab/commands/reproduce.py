@@ -10,12 +10,11 @@ from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.commands.prepared_data import already_prepared, ensure_prepared, find_prepared, on_this_machine
 from ferlab.commands.then_and_now import Again, again, commands_back, environment_now, environment_then
 from ferlab.commands.train import train
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import ReproduceConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.metrics import TITLES
 from ferlab.evaluation.repetition import SEEDS, Repetition, agreement, deltas, first_difference
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.tracking.environment import Comparison, as_json, compare
 from ferlab.tracking.records import RunRecord, add_tag, find_run

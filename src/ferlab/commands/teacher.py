@@ -4,11 +4,10 @@ from pathlib import Path
 
 from ferlab.commands.backend import set_up_backend
 from ferlab.commands.launch import Context
-from ferlab.commands.training_record import PREDICTIONS
 from ferlab.config.schema import TrainConfig
 from ferlab.errors import UserError
 from ferlab.manifest import Manifest
-from ferlab.predictions import Predictions, other_data
+from ferlab.predictions import PREDICTIONS, Predictions, other_data
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.training.distillation import Answers, answers_of
 from ferlab.training.inputs import TrainingData

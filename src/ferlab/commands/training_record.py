@@ -18,7 +18,7 @@ from ferlab.evaluation.metrics import Scores, score
 from ferlab.manifest import Manifest
 from ferlab.models.build import BuiltModel
 from ferlab.models.cost import mflops, size_mb
-from ferlab.predictions import Predictions
+from ferlab.predictions import PREDICTIONS, Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
@@ -31,7 +31,6 @@ from ferlab.training.inputs import TrainingData
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0
 EXAMPLES = 4
-PREDICTIONS = "predictions/validation.parquet"
 SHOWN_FACES, SHOWN_VERSIONS = 6, 7
 
 

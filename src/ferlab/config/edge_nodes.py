@@ -6,6 +6,16 @@ from ferlab.config.fields import choice, number
 
 PRECISIONS = {"litert": ("float32", "float16", "dynamic", "int8"), "onnx": ("float32",), "keras": ("float32",)}
 """What an exported file of each format may store and compute with."""
+VARIANTS = tuple(
+    name for form, kinds in PRECISIONS.items() for name in (form, *(f"{form}-{precision}" for precision in kinds))
+)
+"""Formats with a precision, ``litert-int8``, or without: float32."""
+SEEN_PX, MIN_SCORE = 640, 0.6
+"""Longer side in pixels that the face detector looks at; least score in 0..1 of a face that counts."""
+BOX_SCALE = 0.9
+"""Side of the cut as a share of the longer side of the detector's box, measured on FER-2013 (docs/predicting.md)."""
+SMOOTHINGS = ("none", "exponential", "hmm")
+"""Of probabilities over time."""
 
 
 @dataclass
@@ -36,9 +46,9 @@ class Faces:
     """
 
     whole: bool = False
-    seen_px: int = number(64, 4096, 640)
-    min_score: float = number(0.05, 0.99, 0.6)
-    box_scale: float = number(0.3, 3.0, 0.9)
+    seen_px: int = number(64, 4096, SEEN_PX)
+    min_score: float = number(0.05, 0.99, MIN_SCORE)
+    box_scale: float = number(0.3, 3.0, BOX_SCALE)
 
 
 @dataclass
@@ -46,6 +56,6 @@ class VideoScoring:
     """Every ``every``-th frame is scored; ``smooth_s`` is the constant of smoothing; ``seconds`` 0 goes to the end."""
 
     every: int = number(1, 100_000, 1)
-    smooth: str = choice(("none", "exponential", "hmm"), "exponential")
+    smooth: str = choice(SMOOTHINGS, "exponential")
     smooth_s: float = number(0.001, 3600.0, 0.5)
     seconds: float = number(0.0, 1e7, 0.0)

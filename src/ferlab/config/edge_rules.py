@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ferlab.config.edge_nodes import PRECISIONS
+from ferlab.config.edge_nodes import PRECISIONS, VARIANTS
 
 Problem = tuple[str, str]
 
@@ -17,11 +17,8 @@ def precision_of_format(_: object, format: str, precision: str, output: str) -> 
 
 def variants_known(_: object, variants: list[str], threads: list[int]) -> Iterator[Problem]:
     """What is measured: formats in their precisions, on a number of threads."""
-    known = [
-        "-".join(pair) for name, kinds in PRECISIONS.items() for pair in ((name,), *((name, one) for one in kinds))
-    ]
-    if unknown := [one for one in variants if one not in known] or (not variants and ["nothing"]):
-        yield "variants", f"{unknown[0]} is not among {', '.join(known)}"
+    if unknown := [one for one in variants if one not in VARIANTS] or (not variants and ["nothing"]):
+        yield "variants", f"{unknown[0]} is not among {', '.join(VARIANTS)}"
     if not threads or min(threads) < 0:
         yield "threads", f"must be numbers from 0 (all cores), got {threads}"
 
@@ -30,5 +27,7 @@ def model_named(_: object, run: str | None, model: str | None, runtime: str) -> 
     """What answers is a run's model or a file, one of them."""
     if (run is None) == (model is None):
         yield "run", "give run=ID, or model=FILE of an exported one; one of the two"
-    if model is not None and runtime != "keras":
+    if runtime not in VARIANTS:
+        yield "runtime", f"{runtime} is not among {', '.join(VARIANTS)}"
+    elif model is not None and runtime != "keras":
         yield "runtime", "is of a run's exports; a file says by its ending what runs it"

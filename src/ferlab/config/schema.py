@@ -124,7 +124,7 @@ class ExportConfig:
 
     ``output`` uint8 gives an int8 file's quantised probabilities. ``calibration``: validation images that int8 takes
     the ranges of activations from. ``abstain_below``: stands in the file; an answer with a smaller largest probability
-    counts as none. ``out``: a folder for a copy of the file.
+    counts as none; None for what validation asks for. ``out``: a folder for a copy of the file.
     """
 
     study: str | None = None

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from ferlab.edge.description import Description
-from ferlab.edge.files import describe_file
+from ferlab.edge.files import ENDING, describe_file
 from ferlab.edge.litert import write_litert
 from ferlab.edge.onnx_file import write_onnx
 from ferlab.edge.packages import require_package
 
-ENDING = {"litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+EXPORTS = "exports"
+"""Of the artifacts of the model's run: every file with its tables beside it, ``FILE.md`` and ``FILE.json``."""
 NEEDED = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx"), "keras": ()}
 """The optional packages, as they are imported."""
 UNFIT_FOR_A_NAME = re.compile(r"[^\w.-]+")
@@ -50,9 +51,16 @@ class Target:
 
 
 def export_file(
-    model: Any, description: Description, target: Target, folder: Path, representative: np.ndarray | None = None
+    model: Any,
+    description: Description,
+    target: Target,
+    folder: Path,
+    representative: np.ndarray | None = None,
+    corrected: bool = True,
 ) -> Path:
     """Write the file of ``target`` into ``folder`` and give its path; int8 needs ``representative`` images.
+
+    Without ``corrected`` the biases of int8 stay as they are rounded: enough where only size and speed count.
 
     Raises:
         UserError: a package is missing, or the format lacks an operation of the network.
@@ -61,7 +69,7 @@ def export_file(
     target.require_packages()
     file = folder / target.file_name(description.name)
     if target.format == "litert":
-        write_litert(model, file, target.precision, representative, target.uint8_output)
+        write_litert(model, file, target.precision, representative, target.uint8_output, corrected)
     elif target.format == "onnx":
         write_onnx(model, file)
     else:

@@ -16,7 +16,8 @@ LABELS = "labels.txt"
 """Beside it: the class names, one a line, as programs for LiteRT expect them."""
 KEY = "ferlab"
 """Of the metadata in an ONNX file."""
-ENDINGS = (".tflite", ".onnx", ".keras")
+ENDING = {"litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+"""Of a file in each format."""
 LARGEST_ENTRY = 1_000_000
 
 

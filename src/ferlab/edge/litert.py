@@ -15,14 +15,19 @@ from ferlab.streams import quiet_stderr
 
 
 def write_litert(
-    model: Any, file: Path, precision: str, representative: np.ndarray | None = None, uint8_output: bool = False
+    model: Any,
+    file: Path,
+    precision: str,
+    representative: np.ndarray | None = None,
+    uint8_output: bool = False,
+    corrected: bool = True,
 ) -> None:
     """Convert ``model`` for one image a call; uint8 pixels in, float32 probabilities out in every precision.
 
     ``int8`` needs ``representative`` images, uint8 (n, size_px, size_px, channels): ranges of activations are theirs,
-    weights have one scale a channel, biases are corrected on them. With ``uint8_output`` it gives the quantised
-    probabilities, to be multiplied by the scale that stands in the file. ``dynamic`` has int8 weights and computes
-    ranges of activations as it goes, ``float16`` only stores weights so.
+    weights have one scale a channel, biases are corrected on them if ``corrected``. With ``uint8_output`` it gives the
+    quantised probabilities, to be multiplied by the scale that stands in the file. ``dynamic`` has int8 weights and
+    computes ranges of activations as it goes, ``float16`` only stores weights so.
 
     Raises:
         UserError: Keras runs on another backend than TensorFlow, or the network has operations that LiteRT lacks.
@@ -58,7 +63,7 @@ def write_litert(
             raise
     if lacking := foreign_operations(file):
         raise _not_built_in(model.name, lacking)
-    if precision == "int8" and representative is not None:
+    if precision == "int8" and representative is not None and corrected:
         exact = file.with_suffix(".float32.tflite")
         write_litert(model, exact, "float32")
         correct_biases(file, exact, representative)

@@ -17,7 +17,8 @@ from ferlab.scoring.latency import timed
 BATCH = 32
 BOUND_S, MOST_CALLS = 3.0, 1000
 STATUS = Path("/proc/self/status")
-LONGEST_S = 900
+LONGEST_S = 900.0
+"""Of one measurement."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,19 @@ class Measured:
 
 
 def measure(file: Path, threads: int) -> Measured:
-    """Measure ``file`` in a new process, on the processor; UserError when it cannot be opened or ends before it is."""
+    """Measure ``file`` in a new process, on the processor.
+
+    Raises:
+        UserError: it cannot be opened, takes longer than ``LONGEST_S``, or the process ends before it is measured.
+
+    """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, "-m", "ferlab.edge.measuring", str(file), str(threads)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        message = f"{file.name}: cannot be measured (not done after {LONGEST_S:,g} s)."
+        raise UserError(message) from error
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         message = f"{file.name}: cannot be measured ({said[:200]})."

@@ -1,6 +1,7 @@
 """Exported models as one kind of thing: uint8 images in, probabilities out, whatever runs the file."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ferlab.edge.description import Description
-from ferlab.edge.files import ENDINGS, KEY, archived_description, undescribed
+from ferlab.edge.files import ENDING, KEY, archived_description, undescribed
 from ferlab.edge.packages import package
 from ferlab.errors import UserError, first_line
 from ferlab.models.blocks import uses_xla
@@ -40,8 +41,8 @@ def open_model(file: Path, threads: int = 1) -> Runtime:
         UserError: not such a file, damaged, or the package that runs it is not installed.
 
     """
-    if file.suffix not in ENDINGS:
-        message = f"{file}: unknown kind of model. Known: {', '.join(ENDINGS)}."
+    if file.suffix not in ENDING.values():
+        message = f"{file}: unknown kind of model. Known: {', '.join(ENDING.values())}."
         raise UserError(message)
     if not file.is_file():
         message = f"{file}: no such file."
@@ -66,8 +67,9 @@ class LiteRTRuntime:
                 self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise _damaged(file, error) from error
-        (self._input,), outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self._output = outputs[0]
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        _require_ends(file, [np.dtype(one["dtype"]).name for one in inputs], len(outputs))
+        self._input, self._output = inputs[0], outputs[0]
         _require_shapes(file, self.description, self._input["shape"][1:], self._output["shape"][-1])
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -97,7 +99,9 @@ class OnnxRuntime:
         if KEY not in said:
             raise undescribed(file)
         self.description = Description.from_json(said[KEY], str(file))
-        (image,), (answer,) = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        _require_ends(file, [re.sub(r"tensor\((\w+)\)", r"\1", one.type) for one in inputs], len(outputs))
+        image, answer = inputs[0], outputs[0]
         self._image, self._answer = image.name, answer.name
         _require_shapes(file, self.description, image.shape[1:], answer.shape[-1])
 
@@ -136,6 +140,7 @@ def open_keras(file: Path, threads: int) -> KerasRuntime:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(file, error) from error
+    _require_ends(file, [one.dtype for one in model.inputs], 1)
     shapes = dict(zip(model.output_names, (output.shape for output in model.outputs), strict=True))
     _require_shapes(file, description, model.input_shape[1:], shapes.get(PROBABILITIES, model.outputs[0].shape)[-1])
     return KerasRuntime(model, description)
@@ -168,6 +173,13 @@ def _require_images(images: np.ndarray, description: Description) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != description.image_shape:
         message = f"images must be uint8 (n, {', '.join(map(str, description.image_shape))}), got {images.dtype} "
         raise ValueError(message + str(images.shape))
+
+
+def _require_ends(file: Path, inputs: list[str], outputs: int) -> None:
+    """The graph has one input, of uint8, and one output."""
+    if inputs != ["uint8"] or outputs != 1:
+        message = f"inputs of {', '.join(inputs) or 'nothing'} and {outputs} outputs, not one of uint8 and one"
+        raise _damaged(file, ValueError(message))
 
 
 def _require_shapes(file: Path, description: Description, image: Any, classes: Any) -> None:

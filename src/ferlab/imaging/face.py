@@ -28,11 +28,14 @@ def face_of_file(
     data: bytes,
     settings: ImageSettings,
     box: Sequence[float] | None = None,
-    landmarks: Sequence[float] | None = None,
+    landmarks: Sequence[float] | np.ndarray | None = None,
+    decoded: dict[int, np.ndarray] | None = None,
 ) -> np.ndarray:
     """The face of an image file, uint8 (size_px, size_px[, 3]); ``box`` and ``landmarks`` in pixels of the photo.
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where the face keeps ``size_px`` pixels a side.
+    ``decoded`` has its pixels in the colour of ``settings`` by how many times smaller they are (1: all of them); they
+    are not decoded again, and others are added to it. So many faces of one photo cost a few decodings.
 
     Raises:
         ImageError: the file cannot be decoded, or box or landmarks do not fit it.
@@ -42,7 +45,10 @@ def face_of_file(
     shrink = shrink_for(data, settings.size_px, _region_px(settings, box, points))
     if shrink > 1 and any(side % shrink for side in jpeg_size(data)) and is_turned(data):
         shrink = 1  # the last pixel of a side stands for less of the photo, and here it may be the first
-    pixels = decode(data, settings.colour, shrink)
+    sizes = {} if decoded is None else decoded
+    if shrink not in sizes:
+        sizes[shrink] = decode(data, settings.colour, shrink)
+    pixels = sizes[shrink]
     if shrink == 1:
         return face_of_pixels(pixels, settings, box, points)
     if points is not None:

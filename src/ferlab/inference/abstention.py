@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from ferlab.errors import UserError
+from ferlab.predictions import PREDICTIONS, Predictions
+from ferlab.tracking.records import RunRecord
+
 WANTED_ACCURACY = 0.8
 FEWEST = 30
 """Answers from which an accuracy is read."""
@@ -26,3 +30,12 @@ def confidence_needed(probabilities: np.ndarray, labels: np.ndarray, accuracy: f
         return NEVER
     last = int(good[-1])
     return 0.0 if last == len(order) - 1 else float(confidence[order][last])
+
+
+def confidence_of(record: RunRecord) -> float | None:
+    """What validation asks of the answers of a recorded run's model; None for a run without predictions on it."""
+    try:
+        found = Predictions.load(record.artifact(PREDICTIONS))
+    except UserError:
+        return None
+    return confidence_needed(found.probabilities, found.labels)

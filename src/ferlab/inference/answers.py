@@ -12,6 +12,11 @@ DIGITS = 6
 """Decimals of a probability in files."""
 
 
+def not_cut(count: int) -> str:
+    """The problem of a picture with faces that were found but are no faces to be cut out."""
+    return f"{count} {'face' if count == 1 else 'faces'} could not be cut out"
+
+
 @dataclass(frozen=True)
 class FaceAnswer:
     """A face and what the model says: ``probabilities`` float32 (k,).
@@ -66,7 +71,7 @@ class FaceAnswer:
 class PictureAnswer:
     """A picture, or a frame: ``source`` names it, ``frame`` and ``time_s`` say where in a video it stands.
 
-    ``problem`` says why there are no faces; ``pixels`` (RGB or gray) are there when they are to be drawn on.
+    ``problem`` says why there are no faces, or not all; ``pixels`` (RGB or gray) are there to be drawn on if asked for.
     """
 
     source: str

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ferlab.config.edge_nodes import MIN_SCORE, SEEN_PX
 from ferlab.edge.packages import package
 from ferlab.errors import UserError
 
@@ -40,7 +41,7 @@ class FaceDetector:
 
     """
 
-    def __init__(self, seen_px: int = 640, min_score: float = 0.6) -> None:
+    def __init__(self, seen_px: int = SEEN_PX, min_score: float = MIN_SCORE) -> None:
         self.seen_px = seen_px
         file = weights_file()
         self._by_size = _AnySize(file, min_score), _Square(file, min_score)

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ferlab.config.edge_nodes import BOX_SCALE
 from ferlab.edge.description import Description
 from ferlab.imaging.codec import ImageError
-from ferlab.imaging.face import ImageSettings, face_of_pixels
+from ferlab.imaging.face import ImageSettings, face_of_file, face_of_pixels
 from ferlab.imaging.geometry import EYES, LANDMARKS, MOUTH_CORNERS, NOSE_TIP
 from ferlab.inference.detection import Found
-
-BOX_SCALE = 0.9
-"""Side of the cut as a share of the longer side of the detector's box, measured on FER-2013 (docs/predicting.md)."""
 
 
 def settings_of(description: Description) -> ImageSettings:
@@ -28,16 +26,25 @@ def in_colour(pixels: np.ndarray, colour: str) -> np.ndarray:
 
 
 def images_of(
-    pixels: np.ndarray, found: Sequence[Found], settings: ImageSettings, box_scale: float = BOX_SCALE
+    pixels: np.ndarray,
+    found: Sequence[Found],
+    settings: ImageSettings,
+    box_scale: float = BOX_SCALE,
+    data: bytes | None = None,
 ) -> tuple[list[Found], np.ndarray]:
     """The faces that could be cut out, and their images uint8 (n, size_px, size_px, channels).
 
-    ``pixels`` are in the colour of ``settings``. The cut is ``imaging.face``'s, as in preparation.
+    ``pixels`` are in the colour of ``settings``. The cut is ``imaging.face``'s, as in preparation; with the bytes of
+    the picture's file as ``data`` a large face of a JPEG is decoded smaller, as it is there.
     """
-    kept, images = [], []
+    kept, images, decoded = [], [], {1: pixels}
     for face in found:
         try:
-            image = face_of_pixels(pixels, settings, scaled(face.box, box_scale), landmarks_of(face.points))
+            box, landmarks = scaled(face.box, box_scale), landmarks_of(face.points)
+            if data is None:
+                image = face_of_pixels(pixels, settings, box, landmarks)
+            else:
+                image = face_of_file(data, settings, box, landmarks, decoded)
         except ImageError:  # points that are no face's, at the edge of the picture
             continue
         kept.append(face)
@@ -46,14 +53,15 @@ def images_of(
     return kept, np.array(images, np.uint8).reshape(-1, settings.size_px, settings.size_px, channels)
 
 
-def whole_image(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
-    """A picture that is a face already: uint8 (1, size_px, size_px, channels); ``pixels`` in the colour wanted.
+def whole_image(pixels: np.ndarray, settings: ImageSettings, data: bytes | None = None) -> np.ndarray:
+    """A picture that is a face already: uint8 (1, size_px, size_px, channels); ``pixels`` and ``data`` as above.
 
     Raises:
         ImageError: the model wants faces aligned by landmarks, which a whole picture does not name.
 
     """
-    return face_of_pixels(pixels, settings).reshape(1, settings.size_px, settings.size_px, -1)
+    image = face_of_pixels(pixels, settings) if data is None else face_of_file(data, settings, decoded={1: pixels})
+    return image.reshape(1, settings.size_px, settings.size_px, -1)
 
 
 def scaled(box: Sequence[float], scale: float) -> tuple[float, float, float, float]:

@@ -1,9 +1,7 @@
 """What a prediction leaves in a folder: JSON and CSV written as answers come, annotated pictures, timelines."""
 
-import contextlib
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from ferlab.edge.description import Description
 from ferlab.errors import UserError
+from ferlab.imaging.codec import IMAGE_SUFFIXES
 from ferlab.inference.answers import DIGITS, FaceAnswer, PictureAnswer
 from ferlab.inference.drawing import annotated
 from ferlab.inference.timeline import Curve, Timeline
@@ -19,11 +18,18 @@ from ferlab.inference.timeline import Curve, Timeline
 JSON, CSV = "predictions.json", "predictions.csv"
 FRAMES, PEOPLE, PLOT = "timeline.csv", "people.csv", "timeline.png"
 PICTURES, VIDEO = "annotated", "annotated.mp4"
+HEAD_BEGIN, HEAD_END = '{"input": ', ', "pictures": ['
+"""Of the first line of ``predictions.json``."""
+LONGEST_HEAD = 100_000
+"""Characters in which that line must end to be known."""
 LABELS = "expression categories as perceived by annotators, not felt emotions"
 
 
 class Tables:
-    """``predictions.json`` and ``predictions.csv`` of a folder, a context; each answer is written at once."""
+    """``predictions.json`` and ``predictions.csv`` of a folder, a context; each answer is written at once.
+
+    The JSON ends with ``complete``, false where an error or an interrupt ended the context.
+    """
 
     def __init__(self, folder: Path, description: Description, facts: dict[str, Any], smoothed: bool) -> None:
         self.classes, self.abstain_below = description.classes, description.abstain_below
@@ -39,23 +45,23 @@ class Tables:
             + ["problem"]
         )
         head = json.dumps(facts | {"meaning": LABELS})
-        self._json.write(head[:-1] + ', "pictures": [')
+        self._json.write(head[:-1] + HEAD_END)
 
     def __enter__(self) -> "Tables":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._json.write("\n]}\n")
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        self._json.write(f'\n], "complete": {json.dumps(error is None)}}}\n')
         self._json.close()
         self._table.close()
 
     def write(self, answer: PictureAnswer) -> None:
-        """Add an answer; a picture without faces is a row with its problem."""
+        """Add an answer; a picture without faces is a row with its problem, which stands at every face of others."""
         text = json.dumps(answer.as_json(self.classes, self.abstain_below))
         self._json.write(("\n" if self._first else ",\n") + text)
         self._first = False
         for face in answer.faces:
-            self._rows.writerow([*_place(answer), *self._of_face(face), ""])
+            self._rows.writerow([*_place(answer), *self._of_face(face), answer.problem])
         if not answer.faces:
             empty = 8 + len(self.classes) * (2 if self._smoothed else 1)
             self._rows.writerow([*_place(answer), *[""] * empty, answer.problem])
@@ -156,26 +162,41 @@ def write_annotated(folder: Path, answer: PictureAnswer, description: Descriptio
     return file
 
 
+def remove_earlier(folder: Path, source: Path | None) -> None:
+    """Remove what an earlier prediction left in a folder, if ``predictions.json`` there is one's; nothing else.
+
+    Raises:
+        UserError: ``source``, which is to be predicted on now, is one of these files.
+
+    """
+    if not _is_prediction(folder / JSON):
+        return
+    pictures = (folder / PICTURES).rglob("*.jpg")
+    drawn = [file for file in pictures if Path(file.stem).suffix.lower() in IMAGE_SUFFIXES]
+    # the file that marks the folder goes last
+    files = [*drawn, *(folder / name for name in (CSV, FRAMES, PEOPLE, PLOT, VIDEO, JSON))]
+    if source in files:
+        message = (
+            f"input={source}: an earlier prediction wrote it into out={folder}. Name another folder for the answers."
+        )
+        raise UserError(message)
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _is_prediction(file: Path) -> bool:
+    """Whether a file begins as ``Tables`` begins it."""
+    if not file.is_file():
+        return False
+    with file.open(encoding="utf-8", errors="replace") as text:
+        head = text.readline(LONGEST_HEAD)
+    return head.startswith(HEAD_BEGIN) and HEAD_END in head
+
+
 def inside(folder: Path, name: str) -> Path:
     """The path of a relative name below ``folder``, whatever the name says of parents and roots."""
     parts = [part for part in Path(name).parts if part not in ("..", ".", "/", "\\") and ":" not in part]
     return folder.joinpath(*parts) if parts else folder / "picture"
-
-
-@contextlib.contextmanager
-def ready_folder(out: Path) -> Iterator[Path]:
-    """The folder of the outputs, made if need be.
-
-    Raises:
-        UserError: it cannot be made or written.
-
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"out={out}: cannot be made ({error.strerror or error}). Name another folder."
-        raise UserError(message) from error
-    yield out
 
 
 def _place(answer: PictureAnswer) -> list[Any]:

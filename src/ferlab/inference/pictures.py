@@ -50,8 +50,9 @@ def picture_of_bytes(data: bytes, source: str, colour: str) -> Picture:
     try:
         pixels = decode(data, "rgb")
         if colour == "rgb":
-            return Picture(source, pixels, cut_from=pixels)
-        return Picture(source, pixels, cut_from=pixels[:, :, 0] if _is_gray(pixels) else decode(data, "gray"))
+            return Picture(source, pixels, cut_from=pixels, data=data)
+        gray = pixels[:, :, 0] if _is_gray(pixels) else decode(data, "gray")
+        return Picture(source, pixels, cut_from=gray, data=data)
     except ImageError as error:
         return Picture(source, None, str(error))
 

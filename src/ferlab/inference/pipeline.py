@@ -3,17 +3,19 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from ferlab.config.edge_nodes import BOX_SCALE, MIN_SCORE, SEEN_PX
 from ferlab.edge.runtimes import Runtime
+from ferlab.errors import UserError
 from ferlab.imaging.codec import ImageError
-from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer
+from ferlab.inference.answers import NO_FACE, FaceAnswer, PictureAnswer, not_cut
 from ferlab.inference.detection import FaceDetector, Found
-from ferlab.inference.faces import BOX_SCALE, images_of, in_colour, settings_of, whole_image
+from ferlab.inference.faces import images_of, in_colour, settings_of, whole_image
 from ferlab.parallel import in_order
 
 BATCH = 32
@@ -27,13 +29,15 @@ WAITING_BYTES = 64_000_000
 class Picture:
     """Pixels to look for faces in: RGB (h, w, 3) or gray (h, w); ``cut_from`` the same as the model's colour, if known.
 
-    A picture that could not be read has none, and a ``problem``.
+    ``data``: the bytes of its file, from which faces are cut as in preparation; None for frames and arrays. A picture
+    that could not be read has no pixels, and a ``problem``.
     """
 
     source: str
     pixels: np.ndarray | None
     problem: str = ""
     cut_from: np.ndarray | None = None
+    data: bytes | None = field(default=None, repr=False)
     frame: int | None = None
     time_s: float | None = None
 
@@ -42,12 +46,12 @@ class Picture:
 class Looking:
     """How faces are found: in ``whole`` pictures there is nothing to find. Otherwise as in ``FaceDetector``.
 
-    ``box_scale``: see ``faces.BOX_SCALE``.
+    ``box_scale``: see ``BOX_SCALE``.
     """
 
     whole: bool = False
-    seen_px: int = 640
-    min_score: float = 0.6
+    seen_px: int = SEEN_PX
+    min_score: float = MIN_SCORE
     box_scale: float = BOX_SCALE
 
 
@@ -69,12 +73,22 @@ class _Seen:
 
 
 class Pipeline:
-    """A model with the detector before it. ``threads`` pictures are decoded and searched at a time."""
+    """A model with the detector before it. ``threads`` pictures are decoded and searched at a time.
+
+    Raises:
+        UserError: the detector is not installed, or the model wants faces aligned and pictures are whole.
+
+    """
 
     def __init__(self, runtime: Runtime, looking: Looking, threads: int = 1) -> None:
         self.runtime, self.looking, self.threads = runtime, looking, threads
         self.settings = settings_of(runtime.description)
         self._own = threading.local()
+        if looking.whole and self.settings.align:
+            message = (
+                "faces.whole=true: the model takes faces aligned by landmarks, which must be found first. Leave it out."
+            )
+            raise UserError(message)
         if not looking.whole:
             self._detector()  # what is missing is said before anything begins
 
@@ -105,9 +119,12 @@ class Pipeline:
         return next(self._answered([self._look(picture, keep_pixels=False)]))
 
     def _seen(self, items: Iterable[Any], load: Callable[[Any], Picture], keep_pixels: bool) -> Iterator[_Seen]:
-        """Pictures searched by several threads, in order; a few are ahead of the one that is wanted."""
+        """Pictures searched by several threads, in order, a few ahead of the one that is wanted; by one, none ahead."""
+        if self.threads == 1:
+            yield from (self._look(load(item), keep_pixels) for item in items)
+            return
         each = ((item,) for item in items)
-        with _threads_of_opencv(1 if self.threads > 1 else cv2.getNumThreads()):
+        with _threads_of_opencv(1):
             yield from in_order(lambda one: self._look(load(one), keep_pixels), each, self.threads, self.threads)
 
     def _look(self, picture: Picture, keep_pixels: bool) -> _Seen:
@@ -115,22 +132,23 @@ class Pipeline:
         pixels = picture.pixels
         if pixels is None:
             return _Seen(picture, 0, 0, [], nothing, picture.problem)
-        kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None)
+        kept = replace(picture, pixels=pixels if keep_pixels else None, cut_from=None, data=None)
         height, width = pixels.shape[:2]
         try:
-            found, images = self._faces(picture, pixels)
+            return _Seen(kept, width, height, *self._faces(picture, pixels))
         except ImageError as error:
             return _Seen(kept, width, height, [], nothing, str(error))
-        return _Seen(kept, width, height, found, images, "" if len(images) else NO_FACE)
 
-    def _faces(self, picture: Picture, pixels: np.ndarray) -> tuple[list[Found | None], np.ndarray]:
-        """The faces of a picture and their images (n, size_px, size_px, channels)."""
+    def _faces(self, picture: Picture, pixels: np.ndarray) -> tuple[list[Found | None], np.ndarray, str]:
+        """The faces of a picture, their images (n, size_px, size_px, channels), and what is wrong, if anything is."""
         colour = self.settings.colour
         cut_from = in_colour(pixels, colour) if picture.cut_from is None else picture.cut_from
         if self.looking.whole:
-            return [None], whole_image(cut_from, self.settings)
-        kept, images = images_of(cut_from, self._detector().find(pixels), self.settings, self.looking.box_scale)
-        return list(kept), images
+            return [None], whole_image(cut_from, self.settings, picture.data), ""
+        found = self._detector().find(pixels)
+        kept, images = images_of(cut_from, found, self.settings, self.looking.box_scale, picture.data)
+        uncut = len(found) - len(kept)
+        return list(kept), images, not_cut(uncut) if uncut else "" if found else NO_FACE
 
     def _answered(self, together: list[_Seen]) -> Iterator[PictureAnswer]:
         if not together:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ferlab.config.edge_nodes import VARIANTS
 from ferlab.edge.description import Description
+from ferlab.edge.export import EXPORTS, Target
 from ferlab.edge.runtimes import KerasRuntime, Runtime, open_model
 from ferlab.errors import UserError
-from ferlab.inference.abstention import confidence_needed
+from ferlab.inference.abstention import confidence_of
 from ferlab.inference.answers import FaceAnswer, PictureAnswer
 from ferlab.inference.describing import description_of
 from ferlab.inference.people import Followed
@@ -21,14 +23,10 @@ from ferlab.inference.pipeline import BATCH, WAITING, WAITING_BYTES, Looking, Pi
 from ferlab.inference.smoothing import Smoothing, smoothing
 from ferlab.inference.video import Frame, Video
 from ferlab.parallel import usable_cores
-from ferlab.predictions import Predictions
 from ferlab.tracking.records import RunRecord, find_run
 
-EXPORTS = "exports"
-"""Folder of a run's artifacts that ``ferlab export`` puts its files into."""
-VALIDATION_PREDICTIONS = "predictions/validation.parquet"
-GAP_S = 1.0
-"""Seconds that a person may be out of sight and stay the same one."""
+GAP_S, GAP_SCORED = 1.0, 2
+"""A person may be out of sight for so many seconds, or scored frames where they take longer, and stay the same one."""
 
 UNREADABLE = "frame cannot be decoded"
 """The problem of such a frame."""
@@ -71,7 +69,8 @@ class Predictor:
         """The model of a recorded run, by its id or unique name, in the tracking store that is connected.
 
         ``runtime``: ``keras``, or the format of a file that was exported from the run (``litert``, ``litert-int8``,
-        ``onnx``). Without ``abstain_below`` it is set so that at least 80 of 100 answers on validation are right.
+        ``onnx``). Without ``abstain_below`` it is what was exported, else set so that at least 80 of 100 answers on
+        validation are right.
 
         Raises:
             UserError: no such run, it has no model, or no such export.
@@ -79,11 +78,14 @@ class Predictor:
         """
         record = find_run(run)
         description = description_of(record)
-        if runtime != "keras":
-            settings.setdefault("abstain_below", _confidence_of(record))
-            return cls.from_file(exported(record, runtime), **settings)
-        described = replace(description, abstain_below=_confidence_of(record))
-        return cls(KerasRuntime(record.load_model(), described), **settings)
+        opened: Runtime
+        if runtime == "keras":
+            opened = KerasRuntime(record.load_model(), description)
+        else:
+            opened = open_model(exported(record, runtime), settings.get("threads", 0) or usable_cores())
+        if settings.get("abstain_below") is None and opened.description.abstain_below is None:
+            settings = {**settings, "abstain_below": confidence_of(record)}
+        return cls(opened, **settings)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -132,13 +134,18 @@ class Predictor:
     ) -> Iterator[PictureAnswer]:
         """Every ``every``-th frame of a video, its faces followed and smoothed (see ``smoothing``), one by one.
 
-        ``on_frame`` is told of every frame, also of those that are not scored. ``live``: each is answered at once.
+        ``on_frame`` is told of every frame, also of those that are not scored; it may keep those that wait for their
+        answer, which are few where they are large. ``live``: each is answered before the next is read.
         """
-        followed = _FollowedFaces(smooth, smooth_s)
-        batch, threads = (1, 1) if live else (BATCH, self._pipeline.threads)
-        # whoever is told of every frame keeps those that are not yet answered
-        kept_bytes = 3 * every * video.size[0] * video.size[1]
-        waiting = WAITING if on_frame is None else max(1, min(WAITING, WAITING_BYTES // max(1, kept_bytes)))
+        followed = _FollowedFaces(smooth, smooth_s, max(GAP_S, GAP_SCORED * every / video.rate))
+        batch, threads, waiting = BATCH, self._pipeline.threads, WAITING
+        if on_frame is not None:
+            # scored frames with all up to the next one that may be kept: those of every thread and of the batch
+            kept = WAITING_BYTES // max(1, 3 * every * video.size[0] * video.size[1])
+            threads = min(threads, kept - 2)
+            waiting = max(1, min(WAITING, kept - 1 - threads))
+        if live or threads < 1:
+            batch, threads = 1, 1
         pipeline = Pipeline(self._pipeline.runtime, self._pipeline.looking, threads)
 
         def scored() -> Iterator[Frame]:
@@ -162,9 +169,9 @@ def _picture(source: str, frame: Frame) -> Picture:
 class _FollowedFaces:
     """Persons and their pasts."""
 
-    def __init__(self, kind: str, seconds: float) -> None:
-        self.kind, self.seconds = kind, seconds
-        self._followed = Followed(GAP_S)
+    def __init__(self, kind: str, seconds: float, gap_s: float) -> None:
+        self.kind, self.seconds, self.gap_s = kind, seconds, gap_s
+        self._followed = Followed(gap_s)
         self._pasts: dict[int, tuple[Smoothing, float]] = {}
 
     def of(self, answer: PictureAnswer) -> PictureAnswer:
@@ -172,7 +179,7 @@ class _FollowedFaces:
         boxes = [face.found.box if face.found else (0.0, 0.0, 1.0, 1.0) for face in answer.faces]
         numbers = self._followed.numbers(boxes, time_s)
         faces = [self._smoothed(face, number, time_s) for face, number in zip(answer.faces, numbers, strict=True)]
-        self._pasts = {number: past for number, past in self._pasts.items() if time_s - past[1] <= GAP_S}
+        self._pasts = {number: past for number, past in self._pasts.items() if time_s - past[1] <= self.gap_s}
         return replace(answer, faces=tuple(faces))
 
     def _smoothed(self, face: FaceAnswer, number: int, time_s: float) -> FaceAnswer:
@@ -186,33 +193,24 @@ class _FollowedFaces:
 def exported(record: RunRecord, variant: str) -> Path:
     """The file of that format and precision (``litert`` is ``litert-float32``) among a run's exports.
 
+    Of a run that was renamed since, the newest one.
+
     Raises:
         UserError: there is none.
 
     """
-    form, _, precision = variant.partition("-")
-    endings = {"litert": ".tflite", "onnx": ".onnx"}
-    if form not in endings:
-        message = (
-            f"runtime={variant}: unknown. Known: keras, litert, litert-float16, litert-dynamic, litert-int8, onnx."
-        )
+    if variant not in VARIANTS:
+        message = f"runtime={variant}: unknown. Known: {', '.join(VARIANTS)}."
         raise UserError(message)
-    kind = precision or "float32"
+    target = Target.named(variant)
     with contextlib.suppress(UserError):
-        found = sorted(record.artifact(EXPORTS).glob(f"*-{kind}{endings[form]}"))
-        if found:
+        return record.artifact(f"{EXPORTS}/{target.file_name(record.name)}")
+    with contextlib.suppress(UserError):
+        of_other_names = record.artifact(EXPORTS).glob("*" + target.file_name(""))
+        if found := sorted(of_other_names, key=lambda file: file.stat().st_mtime):
             return found[-1]
     message = (
         f"runtime={variant}: run {record.id} ({record.name}) has no such export. Make it: "
-        f"ferlab export run={record.id} format={form} precision={kind}"
+        f"ferlab export run={record.id} format={target.format} precision={target.precision}"
     )
     raise UserError(message)
-
-
-def _confidence_of(record: RunRecord) -> float | None:
-    """What validation asks of an answer; None for a run without predictions on it."""
-    try:
-        found = Predictions.load(record.artifact(VALIDATION_PREDICTIONS))
-    except UserError:
-        return None
-    return confidence_needed(found.probabilities, found.labels)

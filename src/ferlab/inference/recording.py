@@ -1,6 +1,7 @@
 """Predictions into a folder: photos one by one, a video with its timelines; memory does not grow with them."""
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -85,7 +86,8 @@ def record_photos(
 class VideoSettings:
     """How a video is scored: every ``every``-th frame, ``smooth`` and ``smooth_s`` as in ``smoothing``.
 
-    ``annotate`` writes a video of all frames with the latest answer drawn on them. ``seconds`` 0: to the end.
+    ``annotate`` writes a video of the frames with the latest answer drawn on them, in the time of the source.
+    ``seconds`` 0: to the end.
     """
 
     every: int = 1
@@ -100,7 +102,7 @@ def record_video(
 ) -> tuple[Summary, dict[str, Any]]:
     """Write the answers for a video's frames as they come, then its timelines; the summary and the frames' counts.
 
-    A camera is watched until it is interrupted, or for ``settings.seconds``.
+    A camera is watched until it is interrupted or gives no more frames, or for ``settings.seconds``.
 
     Raises:
         UserError: not a single frame could be read.
@@ -109,20 +111,21 @@ def record_video(
     summary, said = Summary(), predictor.description
     timeline = Timeline(said.classes, said.abstain_below)
     with ExitStack() as stack:
-        if video.is_camera:
-            stack.enter_context(contextlib.suppress(KeyboardInterrupt))  # it has no other end
         tables = stack.enter_context(Tables(folder, said, facts_of(predictor, source), settings.smooth != "none"))
         frames = stack.enter_context(FrameTable(folder, said.classes))
         out = stack.enter_context(VideoOut(folder / VIDEO, video.size, video.rate)) if settings.annotate else None
-        for answer in _answers(predictor, video, source, settings, out):
-            tables.write(answer)
-            frames.write(answer)
-            timeline.add(answer)
-            summary.add(answer, said.classes, said.abstain_below)
-            on_progress((answer.frame or 0) + 1, video.counts.expected or 0)
-    if video.counts.read == 0:
-        message = f"input={source}: not a single frame of it can be decoded. Convert it, for example to MP4 with H.264."
-        raise UserError(message)
+        # an interrupt is a camera's usual end
+        with contextlib.suppress(*[KeyboardInterrupt] if video.is_camera else []):
+            for answer in _answers(predictor, video, source, settings, out):
+                tables.write(answer)
+                frames.write(answer)
+                timeline.add(answer)
+                summary.add(answer, said.classes, said.abstain_below)
+                on_progress((answer.frame or 0) + 1, video.counts.expected or 0)
+        if video.counts.read == 0:
+            advice = "Is it in use?" if video.is_camera else "Convert it, for example to MP4 with H.264."
+            message = f"input={source}: not a single frame of it can be decoded. {advice}"
+            raise UserError(message)
     write_people(folder, timeline)
     write_plot(folder, timeline, f"{said.name or 'model'} on {Path(source).name}")
     counts = asdict(video.counts) | {"missing": video.counts.missing, "people": len(timeline.people)}
@@ -133,7 +136,7 @@ def _answers(
     predictor: Predictor, video: Video, source: str, settings: VideoSettings, out: VideoOut | None
 ) -> Iterator[PictureAnswer]:
     """Answers for the scored frames; frames between them are drawn on with the answer before."""
-    drawn = _Drawn(predictor, out) if out is not None else None
+    drawn = _Drawn(predictor, out, settings.every) if out is not None else None
     found = predictor.frames(
         video,
         source,
@@ -154,31 +157,33 @@ def _answers(
 
 
 class _Drawn:
-    """Frames that wait until the answer of the scored frame before them is there; then they are written."""
+    """Frames that wait until the answer of the latest scored frame is there; then they are written."""
 
-    def __init__(self, predictor: Predictor, out: VideoOut) -> None:
-        self.predictor, self.out = predictor, out
-        self._waiting: list[Frame] = []
+    def __init__(self, predictor: Predictor, out: VideoOut, every: int) -> None:
+        self.description, self.out, self.every = predictor.description, out, every
+        self._waiting: deque[Frame] = deque()
         self._latest: PictureAnswer | None = None
+        self._answered = -1
 
     def frame(self, frame: Frame) -> None:
         self._waiting.append(frame)
+        self._write()
 
     def answer(self, answer: PictureAnswer) -> None:
-        self._write_before(answer.frame or 0)
-        self._latest = answer
+        self._latest, self._answered = answer, answer.frame or 0
+        self._write()
 
     def rest(self) -> None:
-        self._write_before(None)
+        """Write what never got its answer, with the one before."""
+        self._answered = self._waiting[-1].number if self._waiting else self._answered
+        self._write()
 
-    def _write_before(self, number: int | None) -> None:
-        while self._waiting and (number is None or self._waiting[0].number < number):
-            frame = self._waiting.pop(0)
+    def _write(self) -> None:
+        while self._waiting and self._waiting[0].number // self.every * self.every <= self._answered:
+            frame, latest, said = self._waiting.popleft(), self._latest, self.description
             if frame.pixels is None:
                 continue
-            said = self.predictor.description
-            latest = self._latest
             pixels = (
                 frame.pixels if latest is None else annotated(frame.pixels, latest, said.classes, said.abstain_below)
             )
-            self.out.write(pixels)
+            self.out.write(pixels, frame.time_s)

@@ -5,8 +5,9 @@ import io
 import json
 import secrets
 import socket
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,20 @@ from ferlab.inference.predictor import Predictor
 PAGE = Path(__file__).with_name("page.html")
 NONCE = "NONCE"
 """Stands in the page where each answer has a new one."""
-HERE = ("127.0.0.1", "localhost")
+HERE = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine that a browser asks for."""
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/tiff", "application/octet-stream")
 MOST_CONNECTIONS = 256
 """Open at a time; others are turned away at once."""
+MOST_UPLOADED = 200_000_000
+"""Bytes of all pictures that are arriving or waiting together; what goes beyond is told to come back."""
 LONGEST_UPLOAD_S = 20.0
 """A picture that takes longer to arrive is given up."""
 LONGEST_WAIT_S = 30.0
-"""A request that waits longer for its turn is told to come back."""
+"""A request that waits longer for its turn is told to come back; a picture that takes longer than that is a fault."""
+
+
+CROWDED = "too many requests at once; try again in a second"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Service:
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self.predictor, self.limits = predictor, limits
         self._thread = ThreadPoolExecutor(1, "answers")
-        self._waiting = 0
+        self._waiting = self._uploaded = 0
+        self._begun_s: float | None = None
 
     async def answer(self, request: Any) -> PictureAnswer:
         """What the model says of the picture in a request's body.
@@ -63,16 +70,36 @@ class Service:
             RefusedError: the body is too large, no picture, or there are too many requests.
 
         """
-        if self._waiting >= self.limits.waiting:
-            raise RefusedError(503, "too many requests at once; try again in a second")
-        self._waiting += 1
+        data = bytearray()
         try:
-            data = await asyncio.wait_for(_body(request, self.limits.upload_bytes), LONGEST_UPLOAD_S)
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._thread, self._answer, data)
-            return await asyncio.wait_for(work, LONGEST_WAIT_S)
+            await asyncio.wait_for(self._receive(request, data), LONGEST_UPLOAD_S)
+            return await asyncio.wait_for(self._in_turn(data), LONGEST_WAIT_S)
         except TimeoutError:
             raise RefusedError(503, "it took too long; try again in a moment, or a smaller picture") from None
+        finally:
+            self._uploaded -= len(data)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the picture under way has taken longer than any should."""
+        begun_s = self._begun_s
+        return begun_s is not None and time.monotonic() - begun_s > LONGEST_WAIT_S
+
+    async def _receive(self, request: Any, data: bytearray) -> None:
+        """Read the body of a request into ``data``, no further than is allowed for it and for all together."""
+        async for part in _body(request, self.limits.upload_bytes):
+            if self._uploaded + len(part) > MOST_UPLOADED:
+                raise RefusedError(503, CROWDED)
+            data += part
+            self._uploaded += len(part)
+
+    async def _in_turn(self, data: bytearray) -> PictureAnswer:
+        """The answer once those before it are given; only a picture that is there waits for its turn."""
+        if self._waiting >= self.limits.waiting:
+            raise RefusedError(503, CROWDED)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, data)
         finally:
             self._waiting -= 1
 
@@ -82,7 +109,14 @@ class Service:
         keys = ("name", "run_id", "taxonomy", "protocol", "licence", "abstain_below")
         return {"classes": list(said.classes), **{key: getattr(said, key) for key in keys}}
 
-    def _answer(self, data: bytes) -> PictureAnswer:
+    def _answer(self, data: bytearray) -> PictureAnswer:
+        self._begun_s = time.monotonic()
+        try:
+            return self._answer_now(bytes(data))
+        finally:
+            self._begun_s = None
+
+    def _answer_now(self, data: bytes) -> PictureAnswer:
         width, height = size_of(data)
         if width * height > self.limits.pixels:
             raise RefusedError(
@@ -110,8 +144,8 @@ def size_of(data: bytes) -> tuple[int, int]:
         raise RefusedError(415, "not a readable picture") from error
 
 
-async def _body(request: Any, most: int) -> bytes:
-    """The body of a request, read no further than ``most`` bytes."""
+async def _body(request: Any, most: int) -> AsyncIterator[bytes]:
+    """The body of a request in parts, read no further than ``most`` bytes."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in IMAGE_TYPES:
         raise RefusedError(415, f"send the picture itself as {', '.join(IMAGE_TYPES)}")
@@ -119,14 +153,14 @@ async def _body(request: Any, most: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise RefusedError(413, message)
-    data = bytearray()
+    count = 0
     async for part in request.stream():
-        data += part
-        if len(data) > most:
+        count += len(part)
+        if count > most:
             raise RefusedError(413, message)
-    if not data:
+        yield part
+    if not count:
         raise RefusedError(400, "there is no picture in the request")
-    return bytes(data)
 
 
 def application(service: Service, hosts: Sequence[str]) -> Any:
@@ -152,7 +186,7 @@ def application(service: Service, hosts: Sequence[str]) -> Any:
         try:
             answer = await service.answer(request)
         except RefusedError as refusal:
-            headers = _headers() | ({"Retry-After": "1"} if refusal.status == 503 else {"Connection": "close"})
+            headers = _headers() | {"Connection": "close"} | ({"Retry-After": "1"} if refusal.status == 503 else {})
             return JSONResponse({"problem": refusal.message}, refusal.status, headers)
         except ClientDisconnect:
             return Response(status_code=400)
@@ -161,7 +195,11 @@ def application(service: Service, hosts: Sequence[str]) -> Any:
         return JSONResponse(found, headers=_headers())
 
     async def health(_: Any) -> Response:
-        return JSONResponse({"status": "ok", "model": service.facts()}, headers=_headers())
+        status, code = ("stuck", 503) if service.is_stuck else ("ok", 200)
+        return JSONResponse({"status": status, "model": service.facts()}, code, _headers())
+
+    async def fail(*_: Any) -> Response:
+        return JSONResponse({"problem": "a fault of this program; it has been logged"}, 500, _headers())
 
     routes = [
         Route("/", show),
@@ -169,7 +207,7 @@ def application(service: Service, hosts: Sequence[str]) -> Any:
         Route("/health", health),
     ]
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    return Starlette(routes=routes, middleware=[trusted])
+    return Starlette(routes=routes, middleware=[trusted], exception_handlers={Exception: fail})
 
 
 def serve(service: Service, host: str, port: int, hosts: Sequence[str], on_ready: Callable[[int], None]) -> None:
@@ -181,23 +219,35 @@ def serve(service: Service, host: str, port: int, hosts: Sequence[str], on_ready
     """
     import uvicorn
 
-    config = uvicorn.Config(
+    with _listening(host, port) as listener:
+        on_ready(listener.getsockname()[1])
+        uvicorn.Server(configured(service, hosts)).run(sockets=[listener])
+
+
+def configured(service: Service, hosts: Sequence[str]) -> Any:
+    """The settings of the server: connections bounded in number and time, faults on the standard error."""
+    import uvicorn
+
+    from ferlab.inference.connections import PunctualProtocol
+
+    return uvicorn.Config(
         application(service, hosts),
-        log_level="critical",
+        http=PunctualProtocol,
+        ws="none",
+        log_level="error",
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
     )
-    with _listening(host, port) as listener:
-        on_ready(listener.getsockname()[1])
-        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    every = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=every)
     except OSError as error:
         reason = error.strerror or error
         message = f"host={host} port={port}: cannot be listened on ({reason}). Choose another port, or end what has it."

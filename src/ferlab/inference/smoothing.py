@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-SMOOTHINGS = ("none", "exponential", "hmm")
+from ferlab.config.edge_nodes import SMOOTHINGS
+
 FLOOR = 1e-6
 """Least probability of a category in a frame, so that one frame rules nothing out for ever."""
 
@@ -60,6 +61,14 @@ class HiddenMarkov:
 
 
 def smoothing(kind: str, seconds: float) -> Smoothing | None:
-    """A new past of ``kind`` (one of ``SMOOTHINGS``) with its constant in seconds; None where nothing is smoothed."""
+    """A new past of ``kind`` (one of ``SMOOTHINGS``) with its constant in seconds; None where nothing is smoothed.
+
+    Raises:
+        ValueError: another kind.
+
+    """
+    if kind not in SMOOTHINGS:
+        message = f"smoothing {kind!r} is none of {', '.join(SMOOTHINGS)}"
+        raise ValueError(message)
     makers: dict[str, type[Exponential] | type[HiddenMarkov]] = {"exponential": Exponential, "hmm": HiddenMarkov}
     return makers[kind](seconds) if kind in makers else None

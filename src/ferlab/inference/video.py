@@ -18,7 +18,11 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 USUAL_RATE = 25.0
 """Frames a second where a file does not say."""
 FRUITLESS = 50
-"""Attempts in a row to read a frame after which a file is over, although it promised more."""
+"""Attempts in a row to read a frame after which a file is over that promised more, or nothing."""
+CAMERA_WAIT_S, CAMERA_PAUSE_S = 5.0, 0.05
+"""A camera that gives no frame for so long has ended; the pause between two attempts."""
+LONGEST_STILL_S = 60.0
+"""Of a written video: longer gaps between two frames are shortened."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Frame:
 class Counts:
     """What became of a video's frames. ``expected``: how many the file promises, None where it does not say.
 
-    ``ended``: it was read to its end.
+    ``ended``: it was read to its end, or the camera gave no more frames.
     """
 
     expected: int | None = None
@@ -107,9 +111,16 @@ class Video:
         self.counts.ended = True
 
     def _grabbed(self) -> bool:
-        """Whether there is a next frame; a file that promises more is asked again."""
-        attempts = 1 if self.is_camera or not self.counts.left else FRUITLESS
-        return any(self._capture.grab() for _ in range(attempts))
+        """Whether there is a next frame; a file that may hold more is asked again, and so is a camera for a while."""
+        if not self.is_camera:
+            is_over = self.counts.expected is not None and not self.counts.left
+            return any(self._capture.grab() for _ in range(1 if is_over else FRUITLESS))
+        given_up = time.monotonic() + CAMERA_WAIT_S
+        while not self._capture.grab():
+            if time.monotonic() >= given_up:
+                return False
+            time.sleep(CAMERA_PAUSE_S)
+        return True
 
     def _retrieved(self) -> np.ndarray | None:
         decoded, pixels = False, None
@@ -147,13 +158,18 @@ def _opened(source: Path | int) -> Any:
 class VideoOut:
     """An MP4 file (mp4v) that frames are written to one by one; a context. ``size`` is width and height in pixels.
 
+    It has ``rate`` frames a second throughout: a frame is repeated until the next one is due, and one that comes before
+    its place in time is free is left out.
+
     Raises:
         UserError: the file cannot be written.
 
     """
 
     def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
-        self.size = size
+        self.size, self.rate = size, rate
+        self._first_s, self._written = 0.0, 0
+        self._latest = np.empty(0, np.uint8)
         self._writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not self._writer.isOpened():
             message = f"out={file}: a video cannot be written there. Name another folder."
@@ -165,8 +181,23 @@ class VideoOut:
     def __exit__(self, *_: Any) -> None:
         self._writer.release()
 
-    def write(self, pixels: np.ndarray) -> None:
-        """Add an RGB frame; one of another size is brought to the video's."""
+    def write(self, pixels: np.ndarray, time_s: float) -> None:
+        """Add an RGB frame of the source's ``time_s``; one of another size is brought to the video's."""
+        if not self._written:
+            self._first_s = time_s
+        missing = round((time_s - self._first_s) * self.rate) - self._written
+        if missing < 0:
+            return
+        longest = round(LONGEST_STILL_S * self.rate)
+        if missing > longest:
+            self._first_s += (missing - longest) / self.rate
+        for _ in range(min(missing, longest)):
+            self._add(self._latest)
         if pixels.shape[1::-1] != self.size:
             pixels = cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA)
-        self._writer.write(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        self._latest = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        self._add(self._latest)
+
+    def _add(self, frame: np.ndarray) -> None:
+        self._writer.write(frame)
+        self._written += 1
