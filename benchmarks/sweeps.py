@@ -41,6 +41,16 @@ EPOCHS_BAR, POINTS_BAR, SPEEDUP_BAR, OVERHEAD_BAR_S = 0.60, 1.0, 1.6, 3.0
 IMAGES, REPORTED = 1500, 150
 PRUNING = Sweep(**yaml.safe_load((config_root() / "experiments" / "seq1_search.yaml").read_text())["sweep"])
 
+MULTIPLY = """
+import time
+import numpy as np
+matrix, done, end = np.random.default_rng(0).random((512, 512), np.float32), 0, time.monotonic() + 8
+while time.monotonic() < end:
+    matrix @ matrix
+    done += 1
+print(done)
+"""
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -118,6 +128,21 @@ def overhead_s(children: list[Child]) -> float:
     return (last - first - epochs) / (len(children) - 1)
 
 
+def worth_of_two_cores() -> float:
+    """How much more two processes that share nothing get done than one: no sweep can gain more here."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+    def done(processes: int) -> int:
+        begun = [
+            subprocess.Popen([sys.executable, "-c", MULTIPLY], env=environment, stdout=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
+        return sum(int(one.communicate()[0]) for one in begun)
+
+    alone = done(1)
+    return done(2) / alone
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fer2013", type=Path)
@@ -130,6 +155,7 @@ def main() -> None:
         work.mkdir(exist_ok=True)
         connect(work / "home", config_root())
         data = faces(work, options.fer2013)
+        worth = worth_of_two_cores()
         swept(work, "warm-up", data, 1, 1, "none")  # prepares
         whole = swept(work, "whole", data, 1, options.trials, "none")
         twice = swept(work, "two-workers", data, 2, options.trials, "none")
@@ -158,6 +184,7 @@ def main() -> None:
     }
     for line, holds in held.items():
         print(f"{'holds ' if holds else 'MISSED'}  {line}")
+    print(f"        two processes that share nothing do {worth:.2f} times the work of one on this machine")
     sys.exit(not all(held.values()))
 
 
