@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ferlab.compute.container import ORDER
-from ferlab.compute.rehearsal.service import stop
+from ferlab.compute.rehearsal.faults import Faults
+from ferlab.compute.rehearsal.service import start, stop
 from ferlab.compute.wheelhouse import LOCK_NAME, make_wheelhouse
 from ferlab.config.files import config_root
 from ferlab.datasets.synthetic.layouts import write_synthetic
@@ -272,6 +273,7 @@ def test_a_laptop_that_was_closed_gets_its_run_later_and_once(place, faces):
 def test_a_mistake_is_one_line_and_creates_nothing(place, faces, settings, words):
     done = place.ferlab(*TRAIN[:-1], "compute=rehearsal", *settings, f"dataset.root={faces}")
     assert words in done.complaint
+    start(place.home / STATE, Faults())  # they would also refuse to say what is left
     nothing_is_left(place)
 
 
