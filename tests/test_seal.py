@@ -71,6 +71,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "memory_gb", [pytest.param(1, id="memory"), pytest.param(0, id="shards", marks=pytest.mark.slow)]
 )

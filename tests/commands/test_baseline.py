@@ -15,6 +15,8 @@ from ferlab.errors import UserError
 from ferlab.predictions import Predictions
 from ferlab.tracking.records import find_run
 
+pytestmark = pytest.mark.slow
+
 
 def evaluated(place: Any, run_id: str, split: str = "test", baseline: str | None = None) -> dict[str, Any]:
     config = EvaluateConfig(None, run_id, split, Evaluation(200, 0), Compute("local"), baseline=baseline)

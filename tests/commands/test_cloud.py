@@ -64,6 +64,7 @@ def test_what_cannot_come_home_keeps_nothing_else_from_its_end(session):
     assert all(standing_of(one, session)[0] == "JOB_STATE_CANCELLED" for one in (first, second))
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_damaged_is_given_up_and_said(session):
     session, context = session
     entry = begun(session, context, "broken")
@@ -73,6 +74,7 @@ def test_a_snapshot_that_is_damaged_is_given_up_and_said(session):
     assert clean(session, context) == {"cleaned": []}
 
 
+@pytest.mark.slow
 def test_a_training_that_has_ended_costs_no_more_hours(session):
     session, context = session
     entry = begun(session, context, "short", "pass")

@@ -29,6 +29,8 @@ from ferlab.scoring.views import View, combine_views
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.training.distillation import ANSWERS
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     "dataset=synthetic", "dataset.synthesize.count=700", "study=edge", "backbone=seq1", "backbone.width=0.1",
     "recipe.batch_size=64", "recipe.phases.0.epochs=2", "compute.device=cpu", "recipe.precision=float32",

@@ -23,6 +23,7 @@ def test_the_backend_is_named_with_its_version(home: Path, monkeypatch: pytest.M
     assert check["text"].startswith("tensorflow 2.")
 
 
+@pytest.mark.slow
 def test_jax_computes_where_it_is_asked_for(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jax-9.8.7.dist-info").mkdir()
     (tmp_path / "jax-9.8.7.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: jax\nVersion: 9.8.7\n")

@@ -59,7 +59,8 @@ def test_influences_give_the_spread_of_resamples(digits: int) -> None:
         assert influence.mean() == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.parametrize("size", [300, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [300, 3000])
 def test_auc_and_aurc_hold_the_truth(size: int) -> None:
     rng = np.random.default_rng(size)
     large = probability_scores(drawn(rng, 400_000))
@@ -71,7 +72,8 @@ def test_auc_and_aurc_hold_the_truth(size: int) -> None:
     assert all(0.91 <= count / 300 <= 0.98 for count in held.values()), held
 
 
-@pytest.mark.parametrize("size", [300, pytest.param(3589, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [300, 3589])
 @pytest.mark.parametrize("sharpness", [0.8, 1.0, 1.05, 1.1, 1.3])
 def test_the_calibration_error_is_held_from_perfect_calibration_on(size: int, sharpness: float) -> None:
     rng = np.random.default_rng(7)

@@ -35,6 +35,7 @@ def assert_whole(made: Path, expected: Prepared) -> None:
 # --- the driver
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
 def test_a_driver_that_was_stopped_goes_on_where_it_was(
     slow_images, tmp_path, start_driver, undisturbed, request_of_slow, how
@@ -85,6 +86,7 @@ def kill_workers(pid: int) -> int:
     return killed
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(slow_images, tmp_path, start_driver, undisturbed):
     driver = start_driver(slow_images, tmp_path / "out", **SLOW)
     for count in (1, 3):

@@ -75,6 +75,7 @@ def test_only_jax_joins_processes(tf):
         join_processes("127.0.0.1:1", 2, 0)
 
 
+@pytest.mark.slow
 def test_fit_on_two_mirrored_devices_has_the_losses_of_one(prepared, tmp_path):
     """Plain SGD, no BatchNormalization: that sees a device's share of the batch and not the whole."""
 

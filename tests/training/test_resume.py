@@ -85,6 +85,7 @@ def asked(
             "head": head or {}, "tune": tune or {}, "recipe": recipe}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

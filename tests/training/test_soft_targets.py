@@ -268,6 +268,7 @@ print([row["epoch"] for row in progress.history])
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_on_several_valid_answers_resumes_in_another_process(
     tf: Any, prepared_ferplus: Prepared, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ from ferlab.storage import places
 
 from .conftest import ACTION, PROJECT, REGION, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def actions(*urls: str) -> list[dict[str, str]]:
     return [{"executable_file": url} for url in urls]

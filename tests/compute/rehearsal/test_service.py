@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from ferlab.compute.rehearsal import service
 from ferlab.compute.rehearsal.faults import Faults
 from ferlab.tracking.processes import is_alive
@@ -118,6 +120,7 @@ def test_stop_ends_server_and_jobs_and_keeps_what_is_written(rehearse):
     assert rehearse().ended(name).state.name == "JOB_STATE_FAILED"
 
 
+@pytest.mark.slow
 def test_the_server_ends_by_itself_when_nobody_needs_it_and_no_job_runs(rehearse):
     cloud = rehearse()
     name = cloud.create_training("import time; time.sleep(4)").name
