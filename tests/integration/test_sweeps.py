@@ -30,6 +30,7 @@ def children_of(workplace: Workplace, name: str) -> list[Any]:
     return [run for run in workplace.runs() if run.data.tags.get("ferlab.sweep") == parent]
 
 
+@pytest.mark.slow
 def test_a_grid_is_one_run_with_one_below_it_for_every_job(workplace: Workplace) -> None:
     done = workplace.ferlab(*SMALL, "backbone=seq1,seq2", "seed=0,-1", "sweep.name=grid")
     assert done.code == 2

@@ -188,6 +188,7 @@ def ferlab_prepare(home: Path, root: Path, *arguments: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_reasons_and_goes_on_when_more_is_allowed(broken, home):
     refused = ferlab_prepare(home, broken, "preparation.max_rejected=0.01")
     assert refused.returncode == 2, refused.stderr
