@@ -98,7 +98,7 @@ def main() -> None:
             SCORE_BAR_S,
         ),
         (
-            "  the same of NLL and Brier",
+            "  the same of the probabilities' scores",
             median_s(lambda: probability_estimates(large, LARGE_RESAMPLES, 0), rounds),
             SCORE_BAR_S,
         ),

@@ -1,7 +1,7 @@
 """Pictures with drawn faces in them, videos of such pictures, and a small model that needs no TensorFlow."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from ferlab.datasets.synthetic.drawing import draw_face
 from ferlab.datasets.synthetic.population import sample_face
 from ferlab.edge.description import Description
 from ferlab.emotions import FER2013
+from ferlab.inference.predictor import Predictor
+from ferlab.inference.server import Service
+
+from .serving import LIMITS, served
 
 Place = tuple[int, int, int]
 """Left edge, top edge and side in pixels of the square that a face is drawn in."""
@@ -95,3 +99,16 @@ def walk() -> list[np.ndarray]:
         places = [(10 + number, 20, 100)] + ([(205, 120, 100)] if number >= 30 else [])
         frames.append(scene(places, width=320, height=240))
     return frames
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """A small model that gives no answer below a confidence of .3."""
+    return Predictor(SmallModel(), abstain_below=0.3)
+
+
+@pytest.fixture(scope="module")
+def port(predictor: Predictor) -> Iterator[int]:
+    """That of a server on which ``predictor`` answers."""
+    with served(Service(predictor, LIMITS)) as taken:
+        yield taken

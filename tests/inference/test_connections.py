@@ -18,17 +18,6 @@ from .conftest import SmallModel, scene
 from .serving import LIMITS, asked, is_well, png, problem, served, upload_head
 
 
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor(SmallModel(), abstain_below=0.3)
-
-
-@pytest.fixture(scope="module")
-def port(predictor):
-    with served(Service(predictor, LIMITS)) as taken:
-        yield taken
-
-
 def test_connections_that_say_nothing_do_not_keep_others_out(port):
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
     for one in idle[:25]:

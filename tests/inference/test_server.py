@@ -15,18 +15,7 @@ from ferlab.inference.predictor import Predictor
 from ferlab.inference.server import HERE, Service, serve
 
 from .conftest import SmallModel, scene
-from .serving import LIMITS, asked, is_well, png, problem, served
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor(SmallModel(), abstain_below=0.3)
-
-
-@pytest.fixture(scope="module")
-def port(predictor):
-    with served(Service(predictor, LIMITS)) as taken:
-        yield taken
+from .serving import LIMITS, asked, is_well, png, problem
 
 
 def test_a_picture_is_answered_as_by_the_api(port, predictor):

@@ -83,7 +83,7 @@ def clean(session: Session, context: Context) -> dict[str, Any]:
         UserError: something may still run.
 
     """
-    cleaned, problems = list[str](), list[str]()
+    cleaned, problems, left = list[str](), list[str](), set[str]()
     for what, end in _endings(session, problems):
         try:
             if end():
@@ -91,13 +91,14 @@ def clean(session: Session, context: Context) -> dict[str, Any]:
                 context.terminal.say(f"ended {what}")
         except UserError as error:
             problems.append(f"{what}: {error}")
+            left.add(what)
     for entry in (one for one in _ours(session) if one.state == OPEN):
         if entry.kind == TRAINING:
             try:
                 _come_home(entry, session, context)
             except UserError as error:
                 problems.append(f"{entry.job}: {error}")
-        elif not any(problem.startswith(f"{entry.resource}:") for problem in problems):
+        elif entry.resource not in left:
             session.ledger.change(entry, state=GONE, ended_s=time.time())
     if problems:
         raise UserError("\n".join(problems))

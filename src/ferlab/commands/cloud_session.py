@@ -128,11 +128,8 @@ def begin(compute: Compute, home: Path, terminal: Terminal, trainings: int | Non
     if trainings and not compute.trainer.image:
         raise UserError(NO_IMAGE)
     if compute.name == REHEARSAL:
-        endpoints, credentials, project = (
-            stand_in(compute, home, trainings is not None),
-            None,
-            str(compute.cloud.project),
-        )
+        endpoints = stand_in(compute, home, with_faults=trainings is not None)
+        credentials, project = None, str(compute.cloud.project)
         target = Target.of(compute, project, home, endpoints)
         for bucket in {split_url(place)[0] for place in (target.raw, target.processed, target.runs)}:
             create_bucket(bucket, BUCKET_AREA)

@@ -265,7 +265,7 @@ class _Progress:
 
     def look(self, sent: Sent) -> None:
         """Read what the service says, and what the training wrote of its last epoch."""
-        if sent.standing != self.standing:
+        if sent.standing not in ("", self.standing):
             self.standing = sent.standing
             self.session.terminal.say(f"  {self.name}  {IN_WORDS.get(sent.standing, sent.standing)}")
         try:
