@@ -17,8 +17,6 @@ SLEEP = f"{SHOW}; import time; time.sleep(60)"
 # a training that keeps what it did elsewhere: it works on, attempt after attempt
 COUNT = """
 import os, pathlib, time
-
-pytestmark = pytest.mark.slow
 file = pathlib.Path(os.environ["OWN_FILE"])
 before = file.read_text() if file.exists() else ""
 file.write_text(before + "x")
