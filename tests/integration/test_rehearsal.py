@@ -262,7 +262,7 @@ def test_a_laptop_that_was_closed_gets_its_run_later_and_once(place, faces):
     ("settings", "words"),
     [
         (["compute.cloud.regions=[europe-west4]"], "is not where gs://rehearsal lies (US)"),
-        (["compute.faults.no_quota=[dataproc]"], "the quota does not suffice"),
+        (["compute.faults.no_quota=[dataproc]"], "may use 0 of the 20 processors in us-central1"),
         (["compute.faults.no_quota=[vertex]"], "may use 0 of the 1 GPUs in us-central1"),
         (["compute.faults.wrong_project=true"], "this account may not (Permission denied on resource project"),
         (["compute.trainer.machine=a2-highgpu-2g", "compute.trainer.accelerators=4"], "has 2, not 4"),

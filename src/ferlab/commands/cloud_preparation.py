@@ -37,7 +37,8 @@ def in_bucket(dataset: Dataset, session: Session) -> Dataset:
     """The dataset with its raw images in the bucket; those of this machine are brought there first.
 
     Raises:
-        UserError: there are none, the faces are drawn, or the bucket holds others of that name.
+        UserError: there are none, the faces are drawn, the bucket holds others of that name, or the cluster that would
+            prepare them is larger than the project may have.
 
     """
     if dataset.synthesize.count:
@@ -46,6 +47,7 @@ def in_bucket(dataset: Dataset, session: Session) -> Dataset:
     if is_remote(root):
         check_regions([root], session.compute.cloud)
         return dataset
+    session.check_room_for_cluster()
     session.agree()
     source = Path(root).expanduser().resolve()
     url = joined(session.target.raw, dataset.name, source.name)
@@ -77,6 +79,7 @@ class OnCluster:
         """Carry out ``tasks``; the cluster finds out by itself which they are."""
         session = self.session
         _check_rows(plan, tasks[0])
+        session.check_room_for_cluster()
         session.agree()
         python = OWN_PYTHON if session.target.is_rehearsal else PYTHONS[session.compute.cluster.image_version]
         wheels = make_wheelhouse(config_root() / LOCK_NAME, session.ledger.home / "wheelhouse", python)

@@ -12,7 +12,7 @@ from ferlab.compute import cluster, training
 from ferlab.compute.clients import Clients
 from ferlab.compute.ledger import GONE, HOME, OPEN, Ledger
 from ferlab.compute.preflight import check_access, check_regions, credentials_and_project
-from ferlab.compute.quotas import check_gpu_quota
+from ferlab.compute.quotas import check_gpu_quota, check_processor_quota
 from ferlab.compute.target import Target
 from ferlab.compute.training import hours
 from ferlab.config.cloud_rules import REHEARSAL
@@ -48,6 +48,7 @@ class Session:
     prepares: bool = True
     began_s: float = field(default_factory=time.time)
     _agreed: bool = field(default=False, repr=False)
+    _has_room: bool = field(default=False, repr=False)
 
     @property
     def poll_s(self) -> float:
@@ -66,6 +67,17 @@ class Session:
         if not confirm(self.question()):
             raise UserError(NO_AGREEMENT)
         self._agreed = True
+
+    def check_room_for_cluster(self) -> None:
+        """Ask once whether a cluster may be as large as it is to be.
+
+        Raises:
+            UserError: the quota of processors does not suffice.
+
+        """
+        if not self._has_room:
+            check_processor_quota(self.clients, self.compute.cloud, self.compute.cluster, self.terminal.warn)
+            self._has_room = True
 
     def account(self) -> None:
         """Say what this command had in the cloud, for how long, and whether it is gone."""

@@ -11,7 +11,6 @@ ANSWER_S = 60.0
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 20.0
 EVERYWHERE = "global"
-VERTEX = "aiplatform.googleapis.com"
 
 
 class Clients:
@@ -125,14 +124,14 @@ class Clients:
         """Ask for its end."""
         self._found(region, "cancel a training", self._vertex(region).cancel_custom_job, {"name": name})
 
-    def vertex_quotas(self) -> list[Any]:
-        """What the project may use of Vertex AI, as Cloud Quotas has it."""
+    def quotas(self, service: str) -> list[Any]:
+        """What the project may use of a service (``aiplatform.googleapis.com``), as Cloud Quotas has it."""
         from google.cloud import cloudquotas_v1 as cloudquotas
 
         own = self.target.endpoints.quotas or "https://cloudquotas.googleapis.com"
         client = self._client("CloudQuotas", EVERYWHERE, cloudquotas.CloudQuotasClient, own)
         asked = {
-            "parent": f"projects/{self.target.project}/locations/{EVERYWHERE}/services/{VERTEX}",
+            "parent": f"projects/{self.target.project}/locations/{EVERYWHERE}/services/{service}",
             "page_size": 1000,
         }
         return self._listed(EVERYWHERE, "read quotas", client.list_quota_infos, asked)

@@ -1,16 +1,21 @@
-"""How many GPUs a project may use at once on Vertex AI: asked for before anything is paid for."""
+"""How many GPUs and processors a project may use at once: asked for before anything is paid for."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ferlab.compute.clients import Clients
-from ferlab.config.cloud_nodes import Cloud, Trainer
-from ferlab.config.machines import A100, A100_80GB, gpus_of
+from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
+from ferlab.config.machines import A100, A100_80GB, gpus_of, processors_of
 from ferlab.errors import UserError
 
-VERTEX_METRIC = "aiplatform.googleapis.com/custom_model_training_{}_gpus"
+VERTEX, COMPUTE = "aiplatform.googleapis.com", "compute.googleapis.com"
+VERTEX_METRIC = f"{VERTEX}/custom_model_training_{{}}_gpus"
 GPU_NAMES = {A100: "nvidia_a100", A100_80GB: "nvidia_a100_80gb"}
 SPOT = "preemptible_"
+COMMON_FAMILIES = ("n1", "e2")
+"""Their processors count for the quota that has no family in its name."""
+ALL_REGIONS, GLOBAL = f"{COMPUTE}/cpus_all_regions", "global"
 UNLIMITED = -1
 CONSOLE = "console.cloud.google.com/iam-admin/quotas"
 
@@ -27,7 +32,7 @@ def check_gpu_quota(
     if metric is None or not at_once:
         return
     try:
-        infos = clients.vertex_quotas()
+        infos = clients.quotas(VERTEX)
     except UserError as error:
         warn(f"the quota of GPUs is not checked: {error}")
         return
@@ -46,6 +51,50 @@ def check_gpu_quota(
                 f"{needed} GPUs in {region} ({metric}). Ask for more at {CONSOLE}{fewer}."
             )
             raise UserError(message)
+
+
+def check_processor_quota(clients: Clients, cloud: Cloud, cluster: Cluster, warn: Callable[[str], None]) -> None:
+    """UserError when a region does not allow the processors of a cluster; what is in use already is not known here.
+
+    Serverless Spark has quotas of another kind, which Dataproc judges, as it does where quotas cannot be read.
+    """
+    if cluster.serverless:
+        return
+    try:
+        infos = clients.quotas(COMPUTE)
+    except UserError as error:
+        warn(f"the quota of processors is not checked: {error}")
+        return
+    for region in cloud.regions:
+        for metric, needed in _processors(cluster, infos, region).items():
+            allowed = limit(infos, metric, GLOBAL if metric == ALL_REGIONS else region)
+            if allowed is not None and UNLIMITED < allowed < needed:
+                message = (
+                    f"compute.cluster: project {clients.target.project} may use {allowed} of the {needed} processors "
+                    f"in {region} ({metric}). Ask for more at {CONSOLE}, or take fewer workers or smaller machines."
+                )
+                raise UserError(message)
+
+
+def _processors(cluster: Cluster, infos: Iterable[Any], region: str) -> Counter[str]:
+    """How many processors of a cluster count for which quota.
+
+    Machines that may be taken away count for a quota of their own where the project has one, else for the usual.
+    """
+    spot = f"{COMPUTE}/{SPOT}cpus"
+    counted = Counter[str]()
+    groups = (
+        (cluster.master_machine, 1, False),
+        (cluster.worker_machine, cluster.workers, False),
+        (cluster.worker_machine, cluster.secondary_workers, cluster.preemptibility != "non_preemptible"),
+    )
+    for machine, count, is_taken_away in groups:
+        family, each = processors_of(machine)
+        usual = f"{COMPUTE}/cpus" if family in COMMON_FAMILIES else f"{COMPUTE}/{family}_cpus"
+        own = is_taken_away and limit(infos, spot, region)
+        counted[spot if own else usual] += each * count
+        counted[ALL_REGIONS] += each * count
+    return counted
 
 
 def gpu_metric(trainer: Trainer) -> str | None:

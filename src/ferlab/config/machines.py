@@ -1,4 +1,6 @@
-"""Machine types with A100 GPUs, as Vertex AI offers them; type and number of GPUs come with the machine."""
+"""Machine types: those with A100 GPUs, whose kind and number come with the machine, and the processors of others."""
+
+import re
 
 A100, A100_80GB = "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB"
 
@@ -16,6 +18,15 @@ PLAIN_FAMILIES = ("c2", "c3", "c4", "e2", "n1", "n2", "n2d", "n4")
 def gpus_of(machine: str) -> tuple[str | None, int]:
     """Kind and number of the GPUs of a machine type; (None, 0) for one without, or an unknown one."""
     return GPU_MACHINES.get(machine, (None, 0))
+
+
+PROCESSORS = re.compile(r"(?P<family>[a-z]\d[a-z]?)-(custom|[a-z]+)-(?P<count>\d+)(-.+)?")
+
+
+def processors_of(machine: str) -> tuple[str, int]:
+    """Family and number of virtual processors of a machine type (``n2-standard-8``: n2, 8); ("", 0) for other names."""
+    found = PROCESSORS.fullmatch(machine)
+    return (found["family"], int(found["count"])) if found else ("", 0)
 
 
 def is_known(machine: str) -> bool:

@@ -1,4 +1,4 @@
-"""Quotas of GPUs: the right one is looked up, and what does not suffice is said with what to do."""
+"""Quotas of GPUs and processors: the right one is looked up, and what does not suffice is said with what to do."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +8,10 @@ from google.api_core.exceptions import Forbidden
 from google.cloud.cloudquotas_v1 import DimensionsInfo, QuotaDetails, QuotaInfo
 
 from ferlab.compute.clients import Clients
-from ferlab.compute.quotas import check_gpu_quota, gpu_metric, limit
+from ferlab.compute.quotas import VERTEX, check_gpu_quota, check_processor_quota, gpu_metric, limit
 from ferlab.compute.rehearsal.faults import Faults
 from ferlab.compute.target import Target
-from ferlab.config.cloud_nodes import Cloud, Trainer
+from ferlab.config.cloud_nodes import Cloud, Cluster, Trainer
 from ferlab.errors import UserError
 
 from .conftest import PROJECT, REGION
@@ -61,7 +61,7 @@ class Told:
     error: Exception | None = None
     target: Target = field(default_factory=lambda: _target(None))
 
-    def vertex_quotas(self) -> list[Any]:
+    def quotas(self, _service: str) -> list[Any]:
         if self.error:
             raise self.error
         return self.infos
@@ -119,7 +119,57 @@ def test_a_project_of_somebody_else_is_refused_by_every_service(rehearse):
     for asked in (
         lambda: clients.clusters(REGION, ""),
         lambda: clients.custom_jobs(REGION, ""),
-        clients.vertex_quotas,
+        lambda: clients.quotas(VERTEX),
     ):
         with pytest.raises(UserError, match=f"this account may not .*resource project {PROJECT}"):
             asked()
+
+
+CPUS = "compute.googleapis.com/cpus"
+N2, C3, SPOT_CPUS = (f"compute.googleapis.com/{name}_cpus" for name in ("n2", "c3", "preemptible"))
+ALL = "compute.googleapis.com/cpus_all_regions"
+
+
+@pytest.mark.parametrize(
+    ("granted", "cluster", "said"),
+    [
+        ([(N2, 20)], {}, None),
+        ([(N2, 19)], {}, r"may use 19 of the 20 processors in us-central1 \(compute\.googleapis\.com/n2_cpus\)"),
+        ([(N2, 20), (ALL, 12)], {}, "may use 12 of the 20 processors .*cpus_all_regions"),
+        ([(N2, -1), (ALL, 20)], {}, None),
+        ([(N2, 36)], {"secondary_workers": 2}, None),
+        ([(N2, 35), (SPOT_CPUS, 0)], {"secondary_workers": 2}, "may use 35 of the 36 processors .*n2_cpus"),
+        ([(N2, 20), (SPOT_CPUS, 16)], {"secondary_workers": 2}, None),
+        ([(N2, 20), (SPOT_CPUS, 15)], {"secondary_workers": 2}, "may use 15 of the 16 processors .*preemptible_cpus"),
+        (
+            [(N2, 20), (SPOT_CPUS, 99)],
+            {"secondary_workers": 2, "preemptibility": "non_preemptible"},
+            "may use 20 of the 36 processors .*n2_cpus",
+        ),
+        ([(CPUS, 8), (N2, 0)], {"master_machine": "n1-standard-4", "worker_machine": "e2-highmem-2"}, None),
+        ([(C3, 7)], {"worker_machine": "c3-standard-4-lssd"}, "may use 7 of the 8 processors"),
+        ([(N2, 0)], {"serverless": True}, None),
+        ([(N2, 0)], {"master_machine": "a-word", "worker_machine": "n4-custom-4-8192"}, None),
+    ],
+)  # fmt: skip
+def test_the_processors_of_a_cluster_count_for_their_family_and_those_that_may_be_taken_away_apart(
+    granted, cluster, said
+):
+    told = Told([info(metric, (value, {}, ["global"] if metric == ALL else [])) for metric, value in granted])
+    if said is None:
+        check_processor_quota(told, Cloud(regions=[REGION]), Cluster(**cluster), pytest.fail)
+    else:
+        with pytest.raises(UserError, match=said):
+            check_processor_quota(told, Cloud(regions=[REGION]), Cluster(**cluster), pytest.fail)
+
+
+def test_the_real_client_reads_the_processors_of_the_stand_in(rehearse):
+    warned: list[str] = []
+    check_processor_quota(
+        Clients(_target(rehearse(Faults()).endpoints)), Cloud(regions=[REGION]), Cluster(workers=50), warned.append
+    )
+    clients = Clients(_target(rehearse(Faults(no_quota=("dataproc",))).endpoints))
+    with pytest.raises(UserError, match="may use 0 of the 20 processors in us-central1"):
+        check_processor_quota(clients, Cloud(regions=[REGION]), Cluster(), warned.append)
+    check_processor_quota(Told(error=UserError("read quotas: no")), Cloud(), Cluster(), warned.append)
+    assert warned == ["the quota of processors is not checked: read quotas: no"]
