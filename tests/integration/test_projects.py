@@ -1,5 +1,6 @@
 """`mlflow run` for every entry point, from a folder and from a git address: it joins the run that MLflow made."""
 
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from .conftest import REPOSITORY, checked_out, commit, free_port
 
@@ -153,10 +156,29 @@ def test_what_records_nothing_ends_well(projects: Projects, tmp_path: Path) -> N
     projects.run("runs", stage="train")
 
 
-def test_the_ui_answers(projects: Projects) -> None:
+def test_a_model_is_exported_measured_and_used(projects: Projects, first: Any, tmp_path: Path) -> None:
+    run = first.info.run_id
+    exported = projects.run("export", run=run, **{"calibration": "50"})
+    assert exported.data.tags["ferlab.stage"] == "export"
+    assert projects.run("benchmark", runs=f"[{run}]").data.tags["ferlab.stage"] == "benchmark"
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    Image.fromarray(np.full((48, 48), 90, np.uint8)).save(faces / "grey.png")
+    projects.run("predict", run=run, input=str(faces), out=str(tmp_path / "answers"), **{"faces.whole": "true"})
+    (answer,) = json.loads((tmp_path / "answers" / "predictions.json").read_text())["faces"]
+    assert answer["source"].endswith("grey.png")
+
+
+def test_the_rehearsed_cloud_is_looked_at(projects: Projects) -> None:
+    assert "ferlab.stage" not in projects.run("cloud", action="status", compute="rehearsal").data.tags
+
+
+@pytest.mark.parametrize("entry", ["ui", "demo"])
+def test_a_server_answers(projects: Projects, first: Any, entry: str) -> None:
     port = free_port()
+    shown = {"run": first.info.run_id} if entry == "demo" else {}
     process = subprocess.Popen(
-        projects.command("ui", port=str(port)), cwd=projects.home, env=projects.environment, start_new_session=True,
+        projects.command(entry, port=str(port), **shown), cwd=projects.home, env=projects.environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -164,7 +186,7 @@ def test_the_ui_answers(projects: Projects) -> None:
         while True:
             assert process.poll() is None
             try:
-                assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).read() == b"OK"
+                assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
                 break
             except OSError:
                 assert time.monotonic() < until
