@@ -122,14 +122,22 @@ def test_the_classes_can_be_read_with_unzip(network: Any, description: Descripti
         assert archive.read("labels.txt").decode().split() == list(description.classes)
 
 
+LACKING = {("onnx", "convnext_tiny"): "Erfc"}
+"""Operations of a network that a format has not built in."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", CATALOG)
 @pytest.mark.parametrize("target", EXACT[:2], ids=lambda target: target.label)
-def test_every_backbone_can_be_exported(
+def test_every_backbone_is_exported_exactly_or_refused(
     target: Target, backbone: str, network: Any, description: Description, images: np.ndarray, tmp_path: Path
 ) -> None:
     row = CATALOG[backbone]
     model = network(backbone, working_px=row.default_px, width=0.35 if row.any_width else 1.0)
+    if lacking := LACKING.get((target.format, backbone)):
+        with pytest.raises(UserError, match=f"{lacking}.*Export it as litert"):
+            export_file(model, description, target, tmp_path)
+        return
     opened = open_model(export_file(model, description, target, tmp_path))
     expected = answers(model, description, images[:4])
     np.testing.assert_allclose(opened.probabilities(images[:4]), expected, atol=1e-4)

@@ -35,10 +35,29 @@ def write_onnx(model: Any, file: Path) -> None:
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found, _ = tf2onnx.convert.from_function(function, images, opset=OPSET)
+        _keep_constants(found, function.get_concrete_function(*images))
+    if foreign := sorted({node.op_type for node in found.graph.node if not _is_built_in(node)}):
+        message = f"{model.name}: has operations that ONNX has not built in: {', '.join(foreign)}. Export it as litert."
+        raise UserError(message)
     for end in (*found.graph.input, *found.graph.output):
         end.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(found)
-    if foreign := sorted({node.op_type for node in found.graph.node if node.domain not in STANDARD}):
-        message = f"{model.name}: has operations that ONNX has not built in: {', '.join(foreign)}."
-        raise UserError(message)
     onnx.save(found, str(file))
+
+
+def _is_built_in(node: Any) -> bool:
+    return node.domain in STANDARD and package("onnx").defs.has(node.op_type)
+
+
+def _keep_constants(found: Any, function: Any) -> None:
+    """Put the tensors that a trace has captured, such as the means of a Normalization layer, into the graph.
+
+    tf2onnx takes them for further inputs.
+    """
+    import tensorflow as tf
+
+    numpy_helper = package("onnx").numpy_helper
+    captured = {inside.name: outside for outside, inside in function.graph.captures if outside.dtype != tf.resource}
+    for end in [end for end in found.graph.input if end.name in captured]:
+        found.graph.initializer.append(numpy_helper.from_array(captured[end.name].numpy(), end.name))
+        found.graph.input.remove(end)
