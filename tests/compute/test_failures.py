@@ -67,6 +67,10 @@ def test_what_passes_is_repeated_and_what_stays_is_not():
 
 def test_a_preemption_is_not_a_failure_of_the_code():
     assert was_preempted("The replica workerpool0-0 was preempted.")
+    assert was_preempted("The replica workerpool0-0 exited with a non-zero status of 130. To find out more")
+    assert was_preempted("The replica workerpool0-0 exited with a non-zero status of 143.")
+    assert not was_preempted("The replica workerpool0-0 exited with a non-zero status of 1. Look at 130")
+    assert not was_preempted("The replica workerpool0-0 exited with a non-zero status of 137.")
     assert not was_preempted("The replica workerpool0-0 exited with a non-zero status of 2.")
 
 
@@ -75,6 +79,7 @@ def test_a_preemption_is_not_a_failure_of_the_code():
     [
         ("us-central1", "US", True), ("europe-west4", "US", False), ("europe-west4", "EU", True),
         ("us-central1", "US-CENTRAL1", True), ("us-east1", "US-CENTRAL1", False), ("us-central1", "NAM4", True),
+        ("northamerica-northeast1", "US", False), ("europe-west2", "EU", False), ("europe-west6", "EU", False),
     ],
 )  # fmt: skip
 def test_regions_that_a_bucket_serves(region, location, fits):

@@ -24,8 +24,8 @@ EIGHT = Trainer(image="us-docker.pkg.dev/p/r/ferlab:1", machine="a2-highgpu-8g")
 
 
 @pytest.fixture
-def target() -> Target:
-    made = Target.of(Compute(name="gcp", cloud=CLOUD), "our-project", Path("/home/me/.ferlab"))
+def target(tmp_path) -> Target:
+    made = Target.of(Compute(name="gcp", cloud=CLOUD), "our-project", tmp_path)
     return replace(made, owner="0123456789abcdef")
 
 
@@ -125,5 +125,5 @@ def test_names_differ_and_fit_the_services(target):
         assert all(len(value) <= 63 and value == value.lower() for value in target.labels("prepare", job).values())
 
 
-def test_an_owner_is_one_home_of_one_machine():
-    assert owner_of(Path("/a")) == owner_of(Path("/a")) != owner_of(Path("/b"))
+def test_an_owner_is_one_home_of_one_machine(tmp_path):
+    assert owner_of(tmp_path / "a") == owner_of(tmp_path / "a") != owner_of(tmp_path / "b")

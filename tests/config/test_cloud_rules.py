@@ -90,6 +90,9 @@ def test_names_that_begin_alike_do_not_overlap():
         (Trainer(machine="a2-ultragpu-1g", accelerator="NVIDIA_TESLA_A100"), "accelerator", "has NVIDIA_A100_80GB"),
         (Trainer(machine="n2-standard-8", accelerators=1), "accelerators", "has 0, not 1"),
         (Trainer(machine="a2-highgpu-3g"), "machine", "is not known"),
+        (Trainer(machine="n2-standrad-8"), "machine", "is not known"),
+        (Trainer(machine="n1-standard-2"), "machine", "is not known"),
+        (Trainer(machine="c4-standard-8"), "machine", "is not known"),
         (Trainer(network="default"), "network", "projects/NUMBER/global/networks/NAME"),
     ],
 )

@@ -69,6 +69,20 @@ def test_a_record_spares_reading_the_files_and_believes_the_bucket_alone(bucket,
     assert upload(folder, f"{bucket}/raw", lambda *_: None, records).sent == 10
 
 
+def test_a_record_does_not_hide_that_an_object_was_exchanged_for_one_of_its_size(bucket, folder, tmp_path):
+    upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records")
+    places.remove(f"{bucket}/raw/train/0/3.jpg")
+    write_bytes(f"{bucket}/raw/train/0/3.jpg", bytes([9]) * 4)
+    with pytest.raises(UserError, match=r"train/0/3\.jpg: holds something else"):
+        upload(folder, f"{bucket}/raw", lambda *_: None, tmp_path / "records")
+
+
+def test_objects_that_only_show_a_folder_in_the_console_are_no_images(bucket, folder):
+    write_bytes(f"{bucket}/raw/", b"")
+    write_bytes(f"{bucket}/raw/train/", b"")
+    assert upload(folder, f"{bucket}/raw", lambda *_: None).sent == 30
+
+
 def test_images_that_were_removed_here_are_not_prepared_there(bucket, folder):
     upload(folder, f"{bucket}/raw", lambda *_: None)
     (folder / "train/1/4.jpg").unlink()

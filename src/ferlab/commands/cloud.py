@@ -206,6 +206,6 @@ def _logs(entry: Entry, session: Session) -> str:
         return str(logs(folder, drivers[-1].name if drivers else entry.resource))
     if entry.kind == TRAINING:
         number = entry.resource.rpartition("/")[2]
-        return f"{CONSOLE}/vertex-ai/training/custom-jobs?project={entry.project}&job={number}"
+        return f"{CONSOLE}/agent-platform/locations/{entry.region}/training/{number}?project={entry.project}"
     kind = "batches" if entry.kind == BATCH else "clusters"
     return f"{CONSOLE}/dataproc/{kind}/{entry.resource}?region={entry.region}&project={entry.project}"

@@ -17,12 +17,13 @@ class Clients:
     """The clients of one target, one a region, made when they are first needed; calls repeat what passes by itself.
 
     Every method takes and gives the messages of the clients' own types; a request is a dict as REST has it.
+    ``patience_s``: how long a call is repeated.
 
     Errors: UserError in one line for whatever a service refuses.
     """
 
     def __init__(self, target: Target, credentials: Any = None) -> None:
-        self.target = target
+        self.target, self.patience_s = target, PATIENCE_S
         self._credentials = credentials
         self._made: dict[tuple[str, str], Any] = {}
 
@@ -160,7 +161,7 @@ class Clients:
     def _call(self, region: str, what: str, method: Callable[..., Any], request: Any) -> Any:
         from google.api_core.retry import Retry
 
-        retry = Retry(predicate=passes, initial=FIRST_PAUSE_S, maximum=LONGEST_PAUSE_S, timeout=PATIENCE_S)
+        retry = Retry(predicate=passes, initial=FIRST_PAUSE_S, maximum=LONGEST_PAUSE_S, timeout=self.patience_s)
         try:
             # the clients' own repetition is left out: it differs from method to method
             return retry(method)(request, retry=None, timeout=ANSWER_S)

@@ -13,7 +13,11 @@ CAPACITY = re.compile(
 )
 QUOTA = re.compile(r"exceeds? quota limit|[Ii]nsufficient '?\w+'? quota|Quota '[^']+' exceeded")
 """A lack that stays; the 429 for too many requests mentions quotas as well (``e.g. check quota``)."""
-PREEMPTED = re.compile(r"preempt|replica .*(?:lost|restarted|terminated)|SIGTERM|internal error", re.IGNORECASE)
+PREEMPTED = re.compile(
+    r"preempt|replica .*(?:lost|restarted|terminated)|SIGTERM|internal error|non-zero status of (?:130|143)\b",
+    re.IGNORECASE,
+)
+"""Also a training that was told to end and did so, 130, or was ended by the signal, 143: people cancel otherwise."""
 ADDRESS = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 SWITCHED_OFF = re.compile(r"has not been used in project|it is disabled|SERVICE_DISABLED")
 

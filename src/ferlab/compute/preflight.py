@@ -10,8 +10,10 @@ from ferlab.errors import UserError, first_line
 from ferlab.storage.objects import LOGIN, bucket_location, split_url
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-AREAS = {"US": ("us-", "northamerica-"), "EU": ("europe-",), "ASIA": ("asia-",)}
+AREAS = {"US": "us-", "EU": "europe-", "ASIA": "asia-"}
 """Regions that a bucket of a whole area serves without paying for the way."""
+OUTSIDE = ("europe-west2", "europe-west6")
+"""Not in the European Union: a bucket of the area EU does not lie there."""
 
 
 def credentials_and_project(wanted: str | None) -> tuple[Any, str]:
@@ -33,6 +35,8 @@ def credentials_and_project(wanted: str | None) -> tuple[Any, str]:
     if not project:
         message = "compute.cloud.project: the credentials name no project. Give the id of yours."
         raise UserError(message)
+    if getattr(credentials, "quota_project_id", None):  # a person's: requests count for the project that they go to
+        credentials = credentials.with_quota_project(str(project))
     return credentials, str(project)
 
 
@@ -53,7 +57,7 @@ def check_regions(places: Sequence[str], cloud: Cloud) -> None:
 def lies_in(region: str, location: str) -> bool:
     """Whether a bucket's location serves a region; of pairs of regions (``NAM4``) nothing is known, so they do."""
     if location in AREAS:
-        return region.startswith(AREAS[location])
+        return region.startswith(AREAS[location]) and region not in OUTSIDE
     return "-" not in location or region.upper() == location
 
 

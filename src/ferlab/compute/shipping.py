@@ -13,6 +13,8 @@ from ferlab.storage.places import joined
 from ferlab.storage.upload import upload
 
 DIGEST = 16
+WEIGHTS = (".weights.h5",)
+"""Endings of more than one part; what Keras takes a file for hangs on its ending."""
 
 
 def ship_job(target: Target, wheelhouse: Path) -> Shipped:
@@ -39,7 +41,8 @@ def ship_weights(target: Target, weights: Path) -> str:
         url = joined(target.shipped, "weights", f"{weights.name}-{digest}")
         upload(weights, url, _unheard)
         return url
-    return _ship(target, weights, f"weights/{weights.name.removesuffix('.weights.h5')}", ".weights.h5")
+    ending = next((ending for ending in WEIGHTS if weights.name.endswith(ending)), weights.suffix)
+    return _ship(target, weights, f"weights/{weights.name.removesuffix(ending)}", ending)
 
 
 def _ship(target: Target, file: Path, name: str, ending: str) -> str:

@@ -20,6 +20,10 @@ STATE = "JOB_STATE_"
 SUCCEEDED = "JOB_STATE_SUCCEEDED"
 ENDED = (SUCCEEDED, "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
 ENDING_S, ENDING_POLL_S = 60.0, 1.0
+SETTLE_S = 5.0
+"""How long a job may still appear that was asked for without an answer."""
+ENDING_PATIENCE_S = 30.0
+"""How long a request is repeated once everything is to end: somebody waits for it."""
 REFUSAL = "error.txt"
 """In the folder of a training that ended with an error of the user's: one line."""
 
@@ -104,6 +108,7 @@ class Trainings:
         One that cannot be cancelled is said, and keeps none of the others from it.
         """
         under_way = [self.ledger.newest(sent.entry) for sent in every if not sent.state]
+        self.clients.patience_s = ENDING_PATIENCE_S
         for entry in under_way:
             try:
                 for name in end_training(self.clients, entry, self.cloud.regions):
@@ -149,15 +154,30 @@ class Trainings:
 
 
 def attempts_of(clients: Clients, entry: Entry, regions: Sequence[str]) -> list[Any]:
-    """The jobs of an entry in order, in whichever region; also one whose command was killed before it was answered."""
+    """The jobs of an entry in order, in whichever region; also one whose command was killed before it was answered.
+
+    The last one that was answered is asked for by its name: a list may not have it yet.
+    """
     searched = dict.fromkeys([*regions, entry.region])
     labels = (f"{entry.job}-{number}" for number in range(1, entry.about["attempts"] + 2))
-    return [job for label in labels for region in searched for job in clients.custom_jobs(region, labelled(JOB, label))]
+    found = [
+        job for label in labels for region in searched for job in clients.custom_jobs(region, labelled(JOB, label))
+    ]
+    if entry.resource and entry.resource not in [job.name for job in found]:
+        found += [job for job in [clients.custom_job(entry.region, entry.resource)] if job is not None]
+    return found
 
 
 def end_training(clients: Clients, entry: Entry, regions: Sequence[str]) -> list[str]:
-    """Cancel what is under way for an entry; the names of what was cancelled."""
-    under_way = [job.name for job in attempts_of(clients, entry, regions) if job.state.name not in ENDED]
+    """Cancel what is under way for an entry; the names of what was cancelled.
+
+    What was asked for without an answer may appear a moment later: it is waited for.
+    """
+    until = time.monotonic() + (0 if entry.resource else SETTLE_S)
+    while not (under_way := [job.name for job in attempts_of(clients, entry, regions) if job.state.name not in ENDED]):
+        if time.monotonic() >= until:
+            break
+        time.sleep(ENDING_POLL_S)
     for name in under_way:
         clients.cancel_custom_job(name.split("/")[3], name)
     return under_way

@@ -70,7 +70,7 @@ class Trainer:
     strategy: str = choice(("standard", "spot", "flex_start"), "standard")
     disk_gb: int = number(100, 64_000, 200)
     max_hours: float = number(0.1, 168, 24)
-    max_wait_hours: float = number(0, 168, 24)
+    max_wait_hours: float = number(0.1, 168, 24)
     tries: int = number(1, 100, 5)
     at_once: int = number(1, 100, 4)
 

@@ -11,8 +11,10 @@ GPU_MACHINES: dict[str, tuple[str, int]] = {
 }
 """Kind and number of GPUs by machine type."""
 
-PLAIN_FAMILIES = ("c2", "c3", "c4", "e2", "n1", "n2", "n2d", "n4")
-"""Families of machines that have no GPU of their own; networks can be trained on their processors."""
+PLAIN = re.compile(
+    r"(?:c2|c3|e2|n1|n2|n2d)-(?:standard|highmem|highcpu)-(?:4|8|16|22|30|32|44|48|60|64|80|88|96|112|128|176|224)"
+)
+"""Machines that have no GPU of their own; networks can be trained on their processors."""
 
 
 def gpus_of(machine: str) -> tuple[str | None, int]:
@@ -31,4 +33,4 @@ def processors_of(machine: str) -> tuple[str, int]:
 
 def is_known(machine: str) -> bool:
     """Whether a training can be sent to this machine type."""
-    return machine in GPU_MACHINES or machine.partition("-")[0] in PLAIN_FAMILIES
+    return machine in GPU_MACHINES or bool(PLAIN.fullmatch(machine))

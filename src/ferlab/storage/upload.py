@@ -29,7 +29,7 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
 
     What is there with the same checksum is left there, so the same call goes on where it was interrupted.
     ``on_progress`` is told (files done, files in all). ``records``: a folder that remembers what was brought whole;
-    while names, sizes and times stay as they were, here and there, no file is read again.
+    while names, sizes and times stay as they were here, and names, sizes and checksums there, no file is read again.
 
     Raises:
         UserError: there is no file, an object of that name has other content, the place holds more than the folder, or
@@ -45,6 +45,8 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
     state = json.dumps([url, *((name, one.st_size, one.st_mtime_ns) for name, one in sizes.items())])
     record = records / sha256_of_text(state)[:32] if records else None
     there = _there(root, url)
+    if record and record.exists() and record.read_text(encoding="utf-8") == _listed(there):
+        return Uploaded(0, len(files), total_bytes)
     surplus = sorted(there.keys() - files.keys())
     if surplus:
         message = (
@@ -52,16 +54,13 @@ def upload(root: Path, url: str, on_progress: OnProgress, records: Path | None =
             "not be what lies here. Remove them, or upload the folder under another name."
         )
         raise UserError(message)
-    whole = all(name in there and there[name][0] == one.st_size for name, one in sizes.items())
-    if record and record.exists() and whole:
-        return Uploaded(0, len(files), total_bytes)
     sent = 0
     moves = ((name, file, joined(url, name) if name else url, there.get(name)) for name, file in files.items())
     for done, was_sent in enumerate(in_order(_bring, moves, TRANSFERS, 4 * TRANSFERS), start=1):
         sent += was_sent
         on_progress(done, len(files))
     if record:
-        write_text(record, f"{root}\n{url}\n")
+        write_text(record, _listed(_there(root, url)))
     return Uploaded(sent, len(files) - sent, total_bytes)
 
 
@@ -82,7 +81,16 @@ def _there(root: Path, url: str) -> dict[str, tuple[int, str]]:
         found = stated(url)
         return {"": found} if found else {}
     rows = (row for batch in objects(url) for row in batch.to_pylist())
-    return {row["name"]: (row["size"], row["checksum"]) for row in rows}
+    return {row["name"]: (row["size"], row["checksum"]) for row in rows if not _is_marker(row["name"])}
+
+
+def _is_marker(name: str) -> bool:
+    """Whether an object only makes a folder of the console visible."""
+    return name == "" or name.endswith("/")
+
+
+def _listed(there: dict[str, tuple[int, str]]) -> str:
+    return sha256_of_text(json.dumps(sorted(there.items())))
 
 
 def _bring(name: str, file: Path, url: str, known: tuple[int, str] | None) -> bool:
