@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from ferlab.commands.contestants import costs_of
 from ferlab.commands.ensemble import run
 from ferlab.commands.ensemble_members import chosen_members
 from ferlab.commands.evaluate import OPENINGS
@@ -95,6 +96,7 @@ def trained(context: Context, prepared: Prepared, seed: int) -> str:
     logits.set_weights([100 * kernel, bias])
     with context.store.run("train", STUDY, f"seq1-s{seed}") as tracked:
         tracked.log_dataset(manifest, prepared.folder, "train")
+        tracked.log_metrics({"train_minutes": 10.0 + seed})
         predictions = predict_split(model, prepared.folder, manifest, "validation", tracked.id)
         tracked.log_saved(predictions.save, "validation.parquet", "predictions")
         tracked.log_model(model, np.zeros((2, 48, 48, 1), np.uint8), {"classes": list(manifest.classes)})
@@ -176,6 +178,12 @@ def test_the_run_says_what_it_is_made_of(place: Place, done: dict[str, Any]) -> 
     figures = {file.name for file in record.artifact("figures").iterdir()}
     assert {"diversity.png", "growth.png", "members.png", "confusion_validation.png"} <= figures
     assert "Diversity of pairs" in place.printed.getvalue()
+
+
+def test_it_costs_the_minutes_of_its_members_trainings(place: Place, done: dict[str, Any]) -> None:
+    assert costs_of(record_of(done)).minutes == 10 + 11 + 12
+    silent = place.recorded("silent", "silent", place.predictions(place.trained[0]))
+    assert costs_of(find_run(silent)).minutes is None, "what was not measured is not guessed"
 
 
 def test_the_curve_is_the_equal_mean_of_more_and_more(place: Place, done: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def costs_of(record: RunRecord) -> Costs:
         kept.get("parameters"),
         kept.get("mflops"),
         kept.get("images_per_s"),
-        kept.get("train_minutes", record.minutes),
+        kept.get("train_minutes"),
         kept.get("size_mb"),
         openings,
         kept.get(LATENCY),

@@ -157,11 +157,17 @@ def _log_members(run: Run, members: Members, scores: Scores, spread: Diversity, 
 
 def _log_model(run: Run, members: Members, combination: Combination, manifest: Manifest) -> None:
     model = ensemble_model([record.load_model() for record in members.records], combination)
-    run.log_metrics(cost_metrics(model))
+    run.log_metrics(cost_metrics(model) | _training_minutes(members))
     shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
     example = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     said = {"method": combination.method, "weights": combination.member_weights()}
     run.log_model(model, example, model_metadata(manifest, run.id, run.name) | {"combination": said})
+
+
+def _training_minutes(members: Members) -> dict[str, float]:
+    """What training all members took, as a metric; nothing where one of them does not say."""
+    known = [record.metrics["train_minutes"] for record in members.records if "train_minutes" in record.metrics]
+    return {"train_minutes": sum(known)} if len(known) == len(members.records) else {}
 
 
 def show(done: Ensembled, terminal: Terminal) -> None:
