@@ -19,7 +19,7 @@ from .conftest import Page, guessed
 def run(name: str, seed: int, right: float, group: str = "", **changes) -> Contestant:
     run_id = f"{name}-{seed}".ljust(32, "0")
     predictions = replace(guessed(run_id, seed, right), **changes)
-    return Contestant(run_id, name, group or run_id, predictions, Costs(parameters=1000.0 + seed))
+    return Contestant(run_id, name, group or run_id, predictions, Costs(parameters=1000.0 + seed), str(seed))
 
 
 def test_runs_are_ranked_by_accuracy_and_tested_against_the_best_one() -> None:
@@ -104,6 +104,18 @@ def test_seeds_are_gathered_with_mean_and_deviation() -> None:
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1))
     assert any("±" in cell for table in tables_of(block) for row in table.rows for cell in row)
+
+
+def test_a_repetition_with_the_same_seed_is_no_second_seed() -> None:
+    first, other = run("seq1-s0", 0, 0.6, "same"), run("seq1-s1", 1, 0.6, "same")
+    again = replace(run("seq1-s0", 2, 0.9, "same"), seed=first.seed)
+    (alone,) = compare([first, again], None, 100, 0)
+    assert alone.seeds == ()
+    (block,) = compare([first, again, other], None, 100, 0)
+    (group,) = block.seeds
+    values = [(one.predictions.predicted == one.predictions.labels).mean() for one in (first, other)]
+    assert group.spread["accuracy"].n == 2
+    assert group.spread["accuracy"].mean == pytest.approx(np.mean(values)), "the first one named stands for its seed"
 
 
 def test_recall_differences_are_of_every_class() -> None:
