@@ -108,6 +108,7 @@ class Seeds:
     """Runs that differ in their seed alone, one a seed: mean and sample standard deviation of each measure."""
 
     name: str
+    group: str
     spread: Mapping[str, Spread]
 
 
@@ -234,7 +235,7 @@ def _seeds(scored: Sequence[tuple[Contestant, Scores]]) -> tuple[Seeds, ...]:
 def _spread(members: Sequence[tuple[Contestant, Scores]]) -> Seeds:
     measures = {name: [scores.estimates[name].value for _, scores in members] for name in HEADLINE}
     name = re.sub(r"-s\d+(?=-|$)", "", members[0][0].name)
-    return Seeds(name, {measure: mean_and_spread(values) for measure, values in measures.items()})
+    return Seeds(name, members[0][0].group, {measure: mean_and_spread(values) for measure, values in measures.items()})
 
 
 def recall_differences(block: Block) -> tuple[tuple[str, ...], np.ndarray]:

@@ -10,9 +10,9 @@ from ferlab.evaluation.comparison_figures import (
 )
 from ferlab.evaluation.document import Document, Picture, Section, Table
 from ferlab.evaluation.figures import ranking_figure
-from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, Estimate
+from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
 from ferlab.evaluation.significance import PairedDifference, Spread
-from ferlab.evaluation.table_formats import as_csv, percent
+from ferlab.evaluation.table_formats import percent
 
 ALPHA = 0.05
 MOST_PICTURED = 30
@@ -64,9 +64,36 @@ def against_table(block: Block) -> Table | None:
     return Table(["measure", "baseline", "run", "difference", "p"], rows, caption)
 
 
+def differences_table(block: Block) -> Table | None:
+    """Every measure's difference to the baseline, a row a run; None for fewer than three, see ``against_table``."""
+    if len(block.rows) < 3:
+        return None
+    rows = [
+        [row.run.label, *(f"{_gap(name, gap)} {_p(row.against.adjusted_differences[name])}"
+                          for name, gap in row.against.differences.items())]
+        for row in block.rows if row.against
+    ]  # fmt: skip
+    caption = (
+        f"Differences to the baseline {block.baseline.run.label} in points, MCC as it is: difference [95 % interval] p "
+        "(paired bootstrap, adjusted by Holm over the runs for each measure)"
+    )
+    return Table(["run", *(TITLES[name] for name in HEADLINE)], rows, caption)
+
+
+def recall_table(block: Block) -> Table | None:
+    """Recall of every category minus the baseline's, a row a run; None for a run alone."""
+    names, differences = recall_differences(block)
+    if not names:
+        return None
+    classes = [row.name for row in block.baseline.scores.per_class]
+    rows = [[name, *(f"{100 * gap:+.1f}" for gap in gaps)] for name, gaps in zip(names, differences, strict=True)]
+    return Table(["run", *classes], rows, f"Recall by category, points more than {block.baseline.run.label}")
+
+
 def tables_of(block: Block) -> list[Table]:
     """All tables of a block."""
-    made = (main_table(block), against_table(block), seeds_table(block), costs_table(block))
+    made = (main_table(block), against_table(block), differences_table(block), recall_table(block), seeds_table(block),
+            costs_table(block))  # fmt: skip
     return [table for table in made if table]
 
 
@@ -86,23 +113,6 @@ def spread_table(groups: Mapping[str, Mapping[str, Spread]]) -> Table:
     return Table(
         ["runs", "seeds", *(TITLES[name] for name in HEADLINE)], rows, "Mean ± standard deviation over seeds, per cent"
     )
-
-
-def csv_of(blocks: Sequence[Block]) -> str:
-    """Every run of every block with all numbers, unrounded."""
-    measures = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
-    costs = ["parameters", "mflops", "latency_ms", "size_mb", "images_per_s", "minutes", "openings"]
-    columns = ["protocol", "split", "dataset_digest", "run_id", "name", "group", "n", *measures]
-    columns += ["difference", "difference_low", "difference_high", "only_baseline_right", "only_run_right"]
-    columns += ["p_mcnemar", "p_holm", *costs]
-    rows = []
-    for block in blocks:
-        for row in block.rows:
-            values = [end for name in HEADLINE for end in _ends(row.scores.estimates[name])]
-            run = row.run
-            where = [block.protocol, block.split, block.digest, run.id, run.name, run.group, block.n]
-            rows.append([*where, *values, *_tested(row), *(getattr(run.costs, cost) for cost in costs)])
-    return as_csv(columns, rows)
 
 
 def document_of(blocks: Sequence[Block], title: str) -> Document:
@@ -190,17 +200,6 @@ def _gap(name: str, gap: PairedDifference) -> str:
 
 def _value(name: str, value: float) -> str:
     return f"{value:.3f}" if name == "mcc" else f"{100 * value:.1f}"
-
-
-def _tested(row: Ranked) -> list[float | int | None]:
-    if row.against is None:
-        return [None] * 7
-    found, test = row.against.differences["accuracy"], row.against.mcnemar
-    return [found.value, found.low, found.high, test.only_first, test.only_second, test.p_value, row.against.adjusted]
-
-
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
 
 
 def _plus_minus(spread: Spread) -> str:
