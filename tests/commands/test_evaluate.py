@@ -224,10 +224,18 @@ def test_without_augmentation_nothing_speaks_of_it(place: Any, with_twins: Prepa
         recorded.artifact("predictions/test_tta.parquet")
 
 
+def fact(report: str, name: str) -> str:
+    """What a report's provenance says under a name."""
+    (value,) = re.findall(rf"<dt>{re.escape(name)}</dt>\s*<dd>(.*?)</dd>", report)
+    return str(value)
+
+
 def test_repetitions_under_other_seeds_are_gathered(place: Any, with_twins: Prepared) -> None:
     here = place(with_twins)
     alone = here.evaluate()
-    assert "Numbers of one run" in Path(alone["report"]).read_text(encoding="utf-8")
+    said_alone = Path(alone["report"]).read_text(encoding="utf-8")
+    assert "Numbers of one run" in said_alone
+    assert fact(said_alone, "seeds").startswith("one: ")
     assert not [name for name in find_run(alone["run_id"]).metrics if "over_seeds" in name]
     told = {1: 0.5, 2: 0.7}
     for seed, value in told.items():
@@ -246,4 +254,5 @@ def test_repetitions_under_other_seeds_are_gathered(place: Any, with_twins: Prep
     report = Path(result["report"]).read_text(encoding="utf-8")
     assert '<td class="words">this run and its repetitions</td><td>3</td>' in report
     assert "Numbers of one run" not in report
+    assert fact(report, "seeds").startswith("3: ")
     assert result["probability_estimates"]["ece"]["low"] <= result["probability"]["ece"]

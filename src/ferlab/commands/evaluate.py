@@ -125,7 +125,7 @@ def evaluate(
         costs = replace(costs, openings=opening.count) if opening else costs
         subject = Contestant(record.id, record.name, record.id, predictions, costs)
         blocks = _side_by_side(subject, [other.subject for other in others], baseline, settings)
-        facts = run_facts(record, predictions, manifest, costs.openings or 0) | latency_facts(latency, device)
+        facts = run_facts(record, findings, manifest, costs.openings or 0) | latency_facts(latency, device)
         log_evaluation(run, subject, findings, blocks, facts, mistakes)
         measured = {LATENCY: latency.median_ms}
         run.log_metrics(measured)
@@ -171,7 +171,7 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
         findings = find(predictions, settings.resamples, settings.seed)
         openings = opening.count if opening else 0
         subject = Contestant(run.id, tool, run.id, predictions, Costs(openings=openings))
-        facts = data_facts(predictions, manifest, openings) | {"predictions of": tool, "file": str(path)}
+        facts = data_facts(findings, manifest, openings) | {"predictions of": tool, "file": str(path)}
         blocks = _side_by_side(subject, (), baseline, settings)
         log_evaluation(run, subject, findings, blocks, facts)
     return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT), blocks)

@@ -114,8 +114,9 @@ def say_twin_free(findings: Findings, context: Context) -> dict[str, Any]:
     return {"twin_free": {"n": n, "metrics": findings.twin_free.as_json()}}
 
 
-def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+def data_facts(findings: Findings, manifest: Manifest, openings: int) -> dict[str, str]:
     """Which data were scored under which rules, and how often this subject has seen the test split."""
+    predictions = findings.predictions
     return {
         "protocol": manifest.protocol,
         "split": f"{predictions.split}, {len(predictions):,} images",
@@ -125,15 +126,15 @@ def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> d
         TWINS: _twins_in_words(predictions),
         "times the test split was opened for it": str(openings),
         "intervals": INTERVALS,
-        "seeds": "one: what another start would change, only `ferlab compare` over several runs shows",
+        "seeds": _seeds_in_words(findings),
         "subgroups (age, sex, skin tone)": "not assessed",
     }
 
 
-def run_facts(record: RunRecord, predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+def run_facts(record: RunRecord, findings: Findings, manifest: Manifest, openings: int) -> dict[str, str]:
     """The facts of the data, with those of the model's run."""
     uncommitted = ", with uncommitted changes" if record.tags.get("git.dirty") == "true" else ""
-    return data_facts(predictions, manifest, openings) | {
+    return data_facts(findings, manifest, openings) | {
         "model run": f"{record.id} ({record.name})",
         "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
         "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}{uncommitted}",
@@ -146,6 +147,12 @@ def latency_facts(latency: Latency, device: str) -> dict[str, str]:
         "latency of one image alone": f"{latency.median_ms:.1f} ms on {device}, median of {latency.calls} calls "
         f"(middle half {latency.low_ms:.1f} to {latency.high_ms:.1f})",
     }
+
+
+def _seeds_in_words(findings: Findings) -> str:
+    if findings.seeds is None:
+        return "one: what another start would change, only `ferlab compare` over several runs shows"
+    return f"{findings.seeds['accuracy'].n}: the numbers are this run's, mean and deviation over all stand beside them"
 
 
 def _twins_in_words(predictions: Predictions) -> str:
