@@ -36,18 +36,33 @@ def with_twins(
 ) -> Prepared:
     """100 Training and 40 PublicTest rows; the first nine of PublicTest have the pixels and label of a Training row."""
     root = tmp_path_factory.mktemp("with-twins") / "csv"
+    repeat_training_rows(synthetic_csv, root, 40, REPEATED)
+    return run_prepare(make_request(root), root.parent / "out")
+
+
+@pytest.fixture(scope="module")
+def twins_alone(
+    synthetic_csv: Path, tmp_path_factory: pytest.TempPathFactory, make_request: Any, run_prepare: Any
+) -> Prepared:
+    """100 Training rows, and nine of PublicTest that repeat some of them."""
+    root = tmp_path_factory.mktemp("twins-alone") / "csv"
+    repeat_training_rows(synthetic_csv, root, REPEATED, REPEATED)
+    return run_prepare(make_request(root), root.parent / "out")
+
+
+def repeat_training_rows(source: Path, root: Path, test_rows: int, repeated: int) -> None:
+    """A copy with 100 Training rows and ``test_rows`` of PublicTest, the first ``repeated`` of them Training rows."""
     root.mkdir()
-    with (synthetic_csv / "fer2013.csv").open(newline="") as file:
+    with (source / "fer2013.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     training = [row for row in rows if row["Usage"] == "Training"][:100]
-    test = [row for row in rows if row["Usage"] == "PublicTest"][:40]
-    for place in range(REPEATED):
+    test = [row for row in rows if row["Usage"] == "PublicTest"][:test_rows]
+    for place in range(repeated):
         test[place] = training[7 * place] | {"Usage": "PublicTest"}
     with (root / "fer2013.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["emotion", "pixels", "Usage"], lineterminator="\n")
         writer.writeheader()
         writer.writerows([*training, *test])
-    return run_prepare(make_request(root), root.parent / "out")
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,17 @@ def test_a_person_reads_both_scores(place: Any, with_twins: Prepared) -> None:
     assert f"without images whose pixels were also trained on: {share}" in here.printed.getvalue()
     assert "9 images" in report
     assert f'<td class="words">without them</td><td>31</td><td>{share}' in report
+
+
+def test_a_split_of_twins_alone_is_scored_and_says_so(place: Any, twins_alone: Prepared) -> None:
+    here = place(twins_alone)
+    result = here.evaluate()
+    right, twin = answers(here, "test")
+    assert twin.all()
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert "twin_free" not in result
+    assert "No image is twin-free" in here.printed.getvalue()
+    assert "No image is twin-free" in Path(result["report"]).read_text(encoding="utf-8")
 
 
 def test_data_without_twins_has_one_score(place: Any, prepared: Prepared) -> None:

@@ -9,7 +9,7 @@ from ferlab.commands.launch import Context
 from ferlab.evaluation.comparison import Against, Block, Contestant
 from ferlab.evaluation.comparison_report import against_table
 from ferlab.evaluation.document import Document, render
-from ferlab.evaluation.evaluation_report import document_of
+from ferlab.evaluation.evaluation_report import ONLY_TWINS, document_of
 from ferlab.evaluation.findings import PREFIXES, Findings
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, as_json
 from ferlab.evaluation.table_formats import percent
@@ -106,7 +106,12 @@ def say_augmented(findings: Findings, context: Context) -> dict[str, Any]:
 
 
 def say_twin_free(findings: Findings, context: Context) -> dict[str, Any]:
-    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins."""
+    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins.
+
+    Where all are twins, that is said.
+    """
+    if findings.only_twins:
+        context.terminal.warn(f"{ONLY_TWINS}.")
     if findings.twin_free is None:
         return {}
     accuracy, n = percent(findings.twin_free.estimates["accuracy"]), findings.twin_free.n

@@ -23,6 +23,7 @@ WORDING = (
     "A category is the expression as perceived by the annotators, not what a person felt. "
     "Subgroups (age, sex, skin tone): not assessed."
 )
+ONLY_TWINS = "No image is twin-free, the pixels of all were also trained on"
 
 
 def document_of(
@@ -60,8 +61,10 @@ def _result(subject: Contestant, findings: Findings) -> Section:
         views = f"{findings.augmented.n_views} views ({findings.augmented.name})"
         shown = [("the image alone (the result above)", findings.scores), (views, findings.augmented_scores)]
         tables.append(_scores_table("Predictions are made from", shown, "With test-time augmentation"))
-    paragraph = f"{subject.name} on n = {findings.scores.n:,} images. {WORDING} {_seeds_said(findings)}"
-    return Section("Result", cards, [paragraph], tables)
+    paragraphs = [f"{subject.name} on n = {findings.scores.n:,} images. {WORDING} {_seeds_said(findings)}"]
+    if findings.only_twins:
+        paragraphs.append(f"{ONLY_TWINS}: the numbers say what it remembers, not what it has learned.")
+    return Section("Result", cards, paragraphs, tables)
 
 
 def _seeds_said(findings: Findings) -> str:

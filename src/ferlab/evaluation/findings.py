@@ -45,6 +45,11 @@ class Findings:
     soft: SoftScores | None
     seeds: dict[str, Spread] | None
 
+    @property
+    def only_twins(self) -> bool:
+        """Whether the pixels of every image were also trained on, so that none is left for ``twin_free``."""
+        return self.predictions.twins is not None and bool(self.predictions.twins.all())
+
     def flat(self) -> Iterator[tuple[str, float]]:
         """Every number as an MLflow metric, named by the split: ``test_accuracy``, ``test_twin_free_macro_f1``."""
         split = PREFIXES[self.predictions.split]
@@ -80,7 +85,7 @@ def find(
 
     ``validation`` is what the temperature is fitted on, ``other_seeds`` the headline measures of the repetitions.
     """
-    twins = predictions.twins is not None and predictions.twins.any()
+    twins = 0 if predictions.twins is None else int(predictions.twins.sum())
     scores = score(predictions, resamples, seed)
     own = {name: item.value for name, item in scores.estimates.items()}
     return Findings(
@@ -89,7 +94,7 @@ def find(
         None if predictions.hard else probability_scores(predictions),
         {} if predictions.hard else probability_estimates(predictions, resamples, seed),
         None if predictions.hard or validation is None else calibrate(validation, predictions),
-        score(predictions.twin_free(), resamples, seed) if twins else None,
+        score(predictions.twin_free(), resamples, seed) if 0 < twins < len(predictions) else None,
         augmented,
         score(augmented.predictions, resamples, seed) if augmented else None,
         None
