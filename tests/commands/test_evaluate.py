@@ -1,5 +1,6 @@
 """``evaluate`` scores once more without the images that were also trained on, and writes down every opening."""
 
+import base64
 import csv
 import io
 import re
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from ferlab.commands.evaluate import OPENINGS, run
 from ferlab.commands.launch import Context
+from ferlab.commands.mistakes import SHOWN_MISTAKES, mistakes_picture
 from ferlab.config.nodes import Compute, Evaluation
 from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
@@ -23,6 +25,7 @@ from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
+from ferlab.scoring.gradcam import class_activation
 from ferlab.sealed import Opening
 from ferlab.tracking.records import find_run
 
@@ -171,6 +174,29 @@ def test_data_without_twins_has_one_score(place: Any, prepared: Prepared) -> Non
     assert not stored.twins.any()
     assert "0 images" in Path(result["report"]).read_text(encoding="utf-8")
     assert "equal a training image" not in here.printed.getvalue()
+
+
+def test_surest_mistakes_are_drawn_with_what_spoke_for_them(place: Any, prepared: Prepared) -> None:
+    here = place(prepared)
+    samples = list(read_samples(prepared.folder, prepared.manifest, "test", Opening("", 0)))
+    images, labels = np.stack([one.pixels for one in samples]), np.array([one.label for one in samples])
+    probabilities = here.model.predict(images, verbose=0)
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    surest = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:SHOWN_MISTAKES]
+    assert len(surest) == SHOWN_MISTAKES
+    recorded = find_run(here.evaluate()["run_id"])
+    predictions = Predictions.load(recorded.artifact("predictions/test.parquet"))
+    figure = mistakes_picture(prepared.folder, prepared.manifest, predictions, here.model, "seq1", Opening("", 0))
+    faces, beneath, maps = (figure.axes[0].images[place::3] for place in range(3))
+    for drawn in (faces, beneath):
+        np.testing.assert_array_equal([one.get_array() for one in drawn], images[surest, ..., 0])
+    expected = class_activation(here.model, images[surest], probabilities[surest].argmax(axis=1))
+    assert expected.max() == 1
+    np.testing.assert_allclose([one.get_array() for one in maps], expected, atol=1e-4)
+    file = recorded.artifact("figures/surest_mistakes.png")
+    assert file.read_bytes().startswith(b"\x89PNG")
+    report = recorded.artifact("report.html").read_text(encoding="utf-8")
+    assert base64.b64encode(file.read_bytes()).decode() in report
 
 
 def test_every_opening_is_counted_on_the_run_of_the_model(place: Any, with_twins: Prepared) -> None:
