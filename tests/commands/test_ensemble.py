@@ -225,6 +225,29 @@ def test_a_study_gives_the_best_of_its_finished_trainings(place: Place) -> None:
     assert [one.run_id for one in chosen.predictions] == [place.trained[i] for i in best]
 
 
+def test_diverse_leaves_out_the_copy_of_the_best(place: Place) -> None:
+    """The two most accurate answer alike; the third is worse alone, but right and sure where they are wrong."""
+    base = place.predictions(place.trained[0])
+    labels, rng = base.labels, np.random.default_rng(0)
+    share = np.arange(len(labels)) / len(labels)
+
+    def right_in(chosen: np.ndarray, sure_and_right: float) -> Predictions:
+        answer = np.where(chosen, labels, (labels + 1 + rng.integers(0, 6, len(labels))) % 7)
+        sureness = np.where(chosen, sure_and_right, 0.3)[:, None]
+        return replace(base, probabilities=(1 - sureness) / 7 + sureness * np.eye(7)[answer])
+
+    best = right_in(share < 0.7, 0.5)
+    for name, predictions in (("best", best), ("copy", best), ("other", right_in(share >= 0.4, 0.9))):
+        place.recorded("alike", name, predictions)
+
+    def taken(diverse: bool) -> list[str]:
+        config = EnsembleConfig("alike", [], Settings(), COMPUTE, top=2, diverse=diverse)
+        return [record.name for record in chosen_members(config, place.context).records]
+
+    assert taken(diverse=False) == ["best", "copy"]
+    assert taken(diverse=True) == ["best", "other"]
+
+
 def test_more_than_there_are_takes_all_and_says_so(place: Place, done: dict[str, Any]) -> None:
     assert set(done["weights"]) == set(place.trained)
     assert [row["added"] for row in done["growth"]] == list(done["weights"]), "in the order they were chosen"
