@@ -19,6 +19,7 @@ from ferlab.commands.ensemble import run
 from ferlab.commands.ensemble_members import chosen_members
 from ferlab.commands.evaluate import OPENINGS
 from ferlab.commands.launch import Context
+from ferlab.commands.mistakes import explanation_of_run
 from ferlab.config.nodes import Combination as Settings
 from ferlab.config.nodes import Compute
 from ferlab.config.schema import EnsembleConfig
@@ -31,6 +32,7 @@ from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
+from ferlab.scoring.gradcam import class_activation
 from ferlab.scoring.predict import predict_split
 from ferlab.sealed import Opening
 from ferlab.tracking.records import RunRecord, find_run
@@ -163,6 +165,19 @@ def test_the_stored_model_is_the_combination_of_the_stored_models(place: Place, 
     alone = np.stack([answer(run_id) for run_id in combination.members])
     assert alone.std(axis=1).max() > 0.1, "members that answer all faces alike would show nothing"
     np.testing.assert_allclose(answer(either["run_id"]), combination.apply(alone), atol=1e-5)
+
+
+def test_maps_are_the_members_where_answers_are_their_mean(place: Place, fitted: dict[str, Any]) -> None:
+    result = place.ensemble(*place.trained[:2], method="mean")
+    images = np.stack(
+        [one.pixels for one in read_samples(place.prepared.folder, place.prepared.manifest, "validation")]
+    )
+    chosen, classes = images[:4], np.array([0, 2, 3, 6])
+    explain = explanation_of_run(record_of(result), record_of(result).load_model())
+    maps = [class_activation(find_run(run_id).load_model(), chosen, classes) for run_id in place.trained[:2]]
+    mixed = np.mean(maps, axis=0)
+    np.testing.assert_allclose(explain(chosen, classes), mixed / mixed.max(axis=(1, 2), keepdims=True), atol=1e-4)
+    assert explanation_of_run(record_of(fitted), record_of(fitted).load_model()) is None, "stacking mixes no maps"
 
 
 def test_the_run_says_what_it_is_made_of(place: Place, done: dict[str, Any]) -> None:

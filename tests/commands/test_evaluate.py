@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ferlab.commands.evaluate import OPENINGS, run
 from ferlab.commands.launch import Context
-from ferlab.commands.mistakes import SHOWN_MISTAKES, mistakes_picture
+from ferlab.commands.mistakes import SHOWN_MISTAKES, explanation, mistakes_picture
 from ferlab.config.nodes import Compute, Evaluation
 from ferlab.config.schema import EvaluateConfig
 from ferlab.errors import UserError
@@ -186,7 +186,8 @@ def test_surest_mistakes_are_drawn_with_what_spoke_for_them(place: Any, prepared
     assert len(surest) == SHOWN_MISTAKES
     recorded = find_run(here.evaluate()["run_id"])
     predictions = Predictions.load(recorded.artifact("predictions/test.parquet"))
-    figure = mistakes_picture(prepared.folder, prepared.manifest, predictions, here.model, "seq1", Opening("", 0))
+    explain = explanation(here.model)
+    figure = mistakes_picture(prepared.folder, prepared.manifest, predictions, "seq1", explain, Opening("", 0))
     faces, beneath, maps = (figure.axes[0].images[place::3] for place in range(3))
     for drawn in (faces, beneath):
         np.testing.assert_array_equal([one.get_array() for one in drawn], images[surest, ..., 0])

@@ -43,7 +43,7 @@ def document_of(
         *_curves(findings, where),
         *_calibration(findings, where),
         *_soft(findings),
-        *_mistakes(mistakes),
+        *_mistakes(mistakes, findings.predictions.hard),
         Section("Provenance", facts=dict(facts) | _cost_facts(subject)),
     ]
     return Document(f"{subject.name} on {findings.predictions.protocol}, {findings.predictions.split}", sections)
@@ -180,12 +180,13 @@ def _soft(findings: Findings) -> Iterator[Section]:
     yield Section("Against the votes", (), [text], [Table(["measure", "value"], rows)])
 
 
-def _mistakes(figure: Any) -> Iterator[Section]:
-    if figure is not None:
-        caption = (
-            "Wrong answers of the highest probability. Some are wrong labels: looking at them is part of the result."
-        )
-        yield Section("Surest mistakes", pictures=[Picture(figure, "Surest mistakes", caption)])
+def _mistakes(figure: Any, hard: bool) -> Iterator[Section]:
+    if figure is None:
+        return
+    title, which = ("Mistakes", "The first wrong answers") if hard else (
+        "Surest mistakes", "Wrong answers of the highest probability")  # fmt: skip
+    caption = f"{which}. Some are wrong labels: looking at them is part of the result."
+    yield Section(title, pictures=[Picture(figure, title, caption)])
 
 
 def _cost_facts(subject: Contestant) -> dict[str, str]:
