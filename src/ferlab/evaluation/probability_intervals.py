@@ -18,7 +18,8 @@ from ferlab.predictions import Predictions
 
 HOW = (
     "NLL and Brier: percentile bootstrap over images; AUC and AURC: from the influence of each image; calibration "
-    "error: bootstrap of its bins, less what chance adds"
+    "error: bootstrap of its bins, less what chance adds, which in simulations holds the truth in 90 to 98 of 100 sets "
+    "and not in 95 of them always"
 )
 
 
