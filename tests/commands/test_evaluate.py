@@ -148,6 +148,8 @@ def test_a_person_reads_both_scores(place: Any, with_twins: Prepared) -> None:
     right, twin = answers(here, "test")
     share = f"{100 * right[~twin].mean():.1f} ["
     assert f"without images whose pixels were also trained on: {share}" in here.printed.getvalue()
+    (said,) = re.findall(r"MCC +(-?0\.\d{3}) \[", here.printed.getvalue())
+    assert f"<td>{said} [" in report, "one unit on the screen and in the tables"
     assert "9 images" in report
     assert f'<td class="words">without them</td><td>31</td><td>{share}' in report
 

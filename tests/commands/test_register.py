@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import matthews_corrcoef
 
 from ferlab.commands.register import decide, run
 from ferlab.config.nodes import Compute, Intervals
@@ -45,6 +46,7 @@ def test_the_first_version_is_champion_and_answers_with_class_names(recorded: An
         assert said in card
     accuracy = 100 * (stored.predicted == stored.labels).mean()
     assert f"| Accuracy | {accuracy:.1f} " in card
+    assert f"| MCC | {matthews_corrcoef(stored.labels, stored.predicted):.3f} " in card
 
 
 def leaning(predictions: Predictions, right: float, seed: int) -> Predictions:

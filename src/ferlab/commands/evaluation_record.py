@@ -12,7 +12,7 @@ from ferlab.evaluation.document import Document, render
 from ferlab.evaluation.evaluation_report import ONLY_TWINS, document_of
 from ferlab.evaluation.findings import PREFIXES, Findings
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, as_json
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.table_formats import percent, with_interval
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
 from ferlab.scoring.latency import Latency
@@ -67,7 +67,7 @@ def against_baseline(blocks: Sequence[Block], subject_id: str) -> tuple[Contesta
 def say_findings(name: str, findings: Findings, context: Context) -> dict[str, Any]:
     """Say the numbers that matter; they are also what is returned, with the documented keys of ``--json``."""
     scores, split = findings.scores, findings.predictions.split
-    rows = [[TITLES[measure], percent(scores.estimates[measure])] for measure in HEADLINE]
+    rows = [[TITLES[measure], with_interval(measure, scores.estimates[measure])] for measure in HEADLINE]
     context.terminal.table(f"{name} on {split}, n = {scores.n:,}", ["measure", "value [95 % interval]"], rows)
     result: dict[str, Any] = {"metrics": scores.as_json()}
     if findings.probability is not None:

@@ -13,7 +13,7 @@ from ferlab.evaluation.card import CardFacts, model_card
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.metrics import HEADLINE, TITLES, score
 from ferlab.evaluation.significance import PairedDifference, paired_differences
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.table_formats import is_correlation, with_interval
 from ferlab.predictions import Predictions
 from ferlab.samples import TEST, VALIDATION
 from ferlab.storage.files import exclusive
@@ -98,9 +98,11 @@ def decide(config: RegisterConfig, candidate: Predictions, champion: tuple[str, 
         ordered.labels, reigning.predicted, ordered.predicted, len(ordered.classes),
         config.evaluation.resamples, config.evaluation.seed,
     )[config.metric]  # fmt: skip
-    points = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] points of {config.metric}"
+    in_points = not is_correlation(config.metric)
+    points = f"{with_interval(config.metric, found, '+')} {'points of ' if in_points else 'of '}{config.metric}"
+    margin = f"{100 * config.margin if in_points else config.margin:g}"
     if found.low < -config.margin:
-        text = f"not champion: {points} against version {version}, it may be worse by more than {100 * config.margin:g}"
+        text = f"not champion: {points} against version {version}, it may be worse by more than {margin}"
         return Decision(False, text, found)
     return Decision(True, f"champion: {points} against version {version}, on validation", found)
 
@@ -114,8 +116,8 @@ def _facts(record: RunRecord, predictions: Predictions, shape: tuple[int, ...], 
             continue
         scores = score(found, config.evaluation.resamples, config.evaluation.seed)
         caption = f"{found.protocol}, {split}, n = {scores.n:,}"
-        rows = [[TITLES[name], percent(scores.estimates[name])] for name in HEADLINE]
-        tables.append(Table(["measure", "per cent [95 % interval]"], rows, caption))
+        rows = [[TITLES[name], with_interval(name, scores.estimates[name])] for name in HEADLINE]
+        tables.append(Table(["measure", "per cent (MCC as it is) [95 % interval]"], rows, caption))
         classes = [[row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}"]
                    for row in scores.per_class]  # fmt: skip
         tables.append(Table(["category", "precision", "recall", "F1", "n"], classes, f"{split}, by category"))

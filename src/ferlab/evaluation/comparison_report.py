@@ -11,8 +11,8 @@ from ferlab.evaluation.comparison_figures import (
 from ferlab.evaluation.document import Document, Picture, Section, Table
 from ferlab.evaluation.figures import ranking_figure
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
-from ferlab.evaluation.significance import PairedDifference, Spread
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.significance import Spread
+from ferlab.evaluation.table_formats import value_text, with_deviation, with_interval
 
 ALPHA = 0.05
 MOST_PICTURED = 30
@@ -51,8 +51,8 @@ def against_table(block: Block) -> Table | None:
         return None
     against = challenger.against
     rows = [
-        [TITLES[name], *(_value(name, row.scores.estimates[name].value) for row in (base, challenger)),
-         _gap(name, gap), _p(gap.p_value)]
+        [TITLES[name], *(value_text(name, row.scores.estimates[name].value) for row in (base, challenger)),
+         with_interval(name, gap, "+"), _p(gap.p_value)]
         for name, gap in against.differences.items()
     ]  # fmt: skip
     counts = against.mcnemar
@@ -69,12 +69,12 @@ def differences_table(block: Block) -> Table | None:
     if len(block.rows) < 3:
         return None
     rows = [
-        [row.run.label, *(f"{_gap(name, gap)} {_p(row.against.adjusted_differences[name])}"
+        [row.run.label, *(" ".join((with_interval(name, gap, "+"), _p(row.against.adjusted_differences[name])))
                           for name, gap in row.against.differences.items())]
         for row in block.rows if row.against
     ]  # fmt: skip
     caption = (
-        f"Differences to the baseline {block.baseline.run.label} in points, MCC as it is: difference [95 % interval] p "
+        f"Differences to the baseline {block.baseline.run.label} in points (MCC as it is) [95 % interval] with p "
         "(paired bootstrap, adjusted by Holm over the runs for each measure)"
     )
     return Table(["run", *(TITLES[name] for name in HEADLINE)], rows, caption)
@@ -107,11 +107,13 @@ def seeds_table(block: Block) -> Table | None:
 def spread_table(groups: Mapping[str, Mapping[str, Spread]]) -> Table:
     """Mean ± standard deviation over seeds of the headline measures of each group of runs."""
     rows = [
-        [name, str(spread["accuracy"].n), *(_plus_minus(spread[one]) for one in HEADLINE)]
+        [name, str(spread["accuracy"].n), *(with_deviation(one, spread[one]) for one in HEADLINE)]
         for name, spread in groups.items()
     ]
     return Table(
-        ["runs", "seeds", *(TITLES[name] for name in HEADLINE)], rows, "Mean ± standard deviation over seeds, per cent"
+        ["runs", "seeds", *(TITLES[name] for name in HEADLINE)],
+        rows,
+        "Mean ± standard deviation over seeds, per cent (MCC as it is)",
     )
 
 
@@ -167,7 +169,7 @@ def pictures_of(block: Block) -> list[Picture]:
 
 def _cells(row: Ranked) -> list[str]:
     estimates = row.scores.estimates
-    shown = [percent(estimates[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")]
+    shown = [with_interval(name, estimates[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")]
     return [row.run.name, row.run.id[:8], *shown, *_difference_cells(row)]
 
 
@@ -188,23 +190,7 @@ def _cost_cells(row: Ranked) -> list[str]:
 def _difference_cells(row: Ranked) -> tuple[str, str]:
     if row.against is None:
         return "baseline", ""
-    return _gap("accuracy", row.against.differences["accuracy"]), _p(row.against.adjusted)
-
-
-def _gap(name: str, gap: PairedDifference) -> str:
-    """The difference with its interval, in points; that of a correlation as it is."""
-    if name == "mcc":
-        return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-
-
-def _value(name: str, value: float) -> str:
-    return f"{value:.3f}" if name == "mcc" else f"{100 * value:.1f}"
-
-
-def _plus_minus(spread: Spread) -> str:
-    deviation = "" if spread.std is None else f" ± {100 * spread.std:.1f}"
-    return f"{100 * spread.mean:.1f}{deviation}"
+    return with_interval("accuracy", row.against.differences["accuracy"], "+"), _p(row.against.adjusted)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -17,7 +17,7 @@ from ferlab.evaluation.probability_figures import (
 )
 from ferlab.evaluation.probability_intervals import HOW
 from ferlab.evaluation.repetition import FEWEST_SEEDS
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.table_formats import is_correlation, value_text, with_interval
 
 WORDING = (
     "A category is the expression as perceived by the annotators, not what a person felt. "
@@ -78,7 +78,10 @@ def _seeds_said(findings: Findings) -> str:
 
 def _scores_table(first: str, rows: Sequence[tuple[str, Scores]], caption: str) -> Table:
     columns = [first, "n", *(TITLES[name] for name in HEADLINE)]
-    cells = [[name, f"{scores.n:,}", *(percent(scores.estimates[one]) for one in HEADLINE)] for name, scores in rows]
+    cells = [
+        [name, f"{scores.n:,}", *(with_interval(one, scores.estimates[one]) for one in HEADLINE)]
+        for name, scores in rows
+    ]
     return Table(columns, cells, caption)
 
 
@@ -202,7 +205,6 @@ def _cost_facts(subject: Contestant) -> dict[str, str]:
 
 
 def _card_texts(name: str, estimate: Estimate) -> tuple[str, str]:
-    """The value and its interval: shares in per cent, a correlation as it is."""
-    if name == "mcc":
-        return f"{estimate.value:.3f}", f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
-    return f"{100 * estimate.value:.1f} %", f"95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    """The value and its interval."""
+    value, low, high = (value_text(name, one) for one in (estimate.value, estimate.low, estimate.high))
+    return value if is_correlation(name) else f"{value} %", f"95 % interval {low} to {high}"
