@@ -79,7 +79,13 @@ def say_findings(name: str, findings: Findings, context: Context) -> dict[str, A
             f"calibration error {100 * calibration.before.ece:.1f} %, with temperature {calibration.temperature:.2f} "
             f"(fitted on validation) {100 * calibration.after.ece:.1f} %"
         )
-        result["calibration"] = {"temperature": calibration.temperature, "after": calibration.after.values()}
+        result["calibration"] = {
+            "temperature": calibration.temperature,
+            "after": calibration.after.values(),
+            "estimates": as_json(findings.calibrated_estimates),
+        }
+    if findings.soft:
+        result["votes"] = as_json(findings.soft)
     return result | say_augmented(findings, context) | say_twin_free(findings, context)
 
 

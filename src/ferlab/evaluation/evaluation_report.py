@@ -95,7 +95,7 @@ def _by_category(findings: Findings, where: str) -> Section:
     rows = [
         [
             row.name,
-            f"{row.precision:.3f}",
+            _with_interval(row.precision, row.precision_interval),
             _with_interval(row.recall, row.recall_interval),
             _with_interval(row.f1, row.f1_interval),
             f"{row.support:,}",
@@ -108,8 +108,9 @@ def _by_category(findings: Findings, where: str) -> Section:
     )
 
 
-def _with_interval(value: float, interval: Interval | None) -> str:
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+def _with_interval(value: float, interval: Interval | None, digits: int = 3) -> str:
+    ends = "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"
 
 
 def _confusion(findings: Findings, where: str) -> Section:
@@ -143,17 +144,18 @@ def _curves(findings: Findings, where: str) -> Iterator[Section]:
 def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     if findings.probability is None:
         return
-    shown = [("as predicted", findings.probability)]
-    estimates = "; ".join(
-        f"{NAMES[name]} {_with_interval(one.value, (one.low, one.high))}" for name, one in findings.estimates.items()
-    )
-    paragraphs = [f"As predicted, with 95 % intervals: {estimates}. ({HOW}.)"]
+    shown = [("as predicted", findings.probability, findings.estimates)]
+    paragraphs = [f"With 95 % intervals. ({HOW}.)"]
     if findings.calibration is not None:
-        temperature = findings.calibration.temperature
-        shown.append((f"with temperature {temperature:.2f}", findings.calibration.after))
-        paragraphs.append("The temperature was fitted on validation; it changes no prediction, only how sure they are.")
+        name = f"with temperature {findings.calibration.temperature:.2f}"
+        shown.append((name, findings.calibration.after, findings.calibrated_estimates))
+        paragraphs.append(
+            "The temperature was fitted on validation; it changes no prediction, only how sure they are. "
+            "Intervals of the second line are for this temperature."
+        )
     rows = [
-        [name, *("-" if value is None else f"{value:.4f}" for value in one.values().values())] for name, one in shown
+        [name, *(_probability_cell(value, estimates.get(key)) for key, value in one.values().items())]
+        for name, one, estimates in shown
     ]
     columns = ["probabilities", *(NAMES.get(key, key) for key in findings.probability.values())]
     calibrated = findings.calibration.predictions if findings.calibration is not None else None
@@ -170,17 +172,28 @@ def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     yield Section("Calibration", (), paragraphs, [Table(columns, rows)], pictures)
 
 
+def _probability_cell(value: float | None, estimate: Estimate | None) -> str:
+    if value is None:
+        return "-"
+    return _with_interval(value, None if estimate is None else (estimate.low, estimate.high), 4)
+
+
 NAMES = {
     "auc_ovr": "AUC (one against rest)", "nll": "NLL", "brier": "Brier", "ece": "calibration error", "aurc": "AURC",
 }  # fmt: skip
 
 
 def _soft(findings: Findings) -> Iterator[Section]:
-    if findings.soft is None:
+    if not findings.soft:
         return
-    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in vars(findings.soft).items()]
-    text = "Against the distribution of the annotators' votes instead of the one label."
-    yield Section("Against the votes", (), [text], [Table(["measure", "value"], rows)])
+    rows = [
+        [name.replace("_", " "), _with_interval(item.value, (item.low, item.high), 4)]
+        for name, item in findings.soft.items()
+    ]
+    text = (
+        "Against the distribution of the annotators' votes instead of the one label. Percentile bootstrap over images."
+    )
+    yield Section("Against the votes", (), [text], [Table(["measure", "value [95 % interval]"], rows)])
 
 
 def _mistakes(figure: Any, hard: bool) -> Iterator[Section]:
