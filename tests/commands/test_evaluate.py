@@ -19,6 +19,7 @@ from ferlab.commands.launch import Context
 from ferlab.commands.mistakes import SHOWN_MISTAKES, explanation, mistakes_picture
 from ferlab.config.nodes import Compute, Evaluation
 from ferlab.config.schema import EvaluateConfig
+from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 from ferlab.evaluation.metrics import HEADLINE
 from ferlab.models.build import ModelSpec, build_model
@@ -200,6 +201,35 @@ def test_surest_mistakes_are_drawn_with_what_spoke_for_them(place: Any, prepared
     assert file.read_bytes().startswith(b"\x89PNG")
     report = recorded.artifact("report.html").read_text(encoding="utf-8")
     assert base64.b64encode(file.read_bytes()).decode() in report
+
+
+@pytest.fixture(scope="module")
+def with_votes(tmp_path_factory: pytest.TempPathFactory, make_request: Any, run_prepare: Any) -> Prepared:
+    """200 drawn faces with FERPlus votes."""
+    root = tmp_path_factory.mktemp("with-votes") / "ferplus"
+    write_synthetic("ferplus", root, 200, 5)
+    return run_prepare(make_request(root, layout="ferplus"), root.parent / "out")
+
+
+def test_votes_are_what_answers_are_scored_against_once_more(place: Any, with_votes: Prepared) -> None:
+    here = place(with_votes)
+    result = here.evaluate()
+    recorded = find_run(result["run_id"])
+    predictions = Predictions.load(recorded.artifact("predictions/test.parquet"))
+    with (with_votes.folder.parent.parent / "ferplus" / "fer2013new.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {"happy": "happiness", "sad": "sadness", "angry": "anger"}
+    columns = {name: columns.get(name, name) for name in predictions.classes}
+    votes = np.array([[int(rows[int(one)][columns[name]]) for name in predictions.classes] for one in predictions.ids])
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    cross_entropy = -(shares * np.log(predictions.probabilities)).sum(axis=1).mean()
+    accepted = np.mean([row[answer] >= 0.3 for row, answer in zip(shares, predictions.predicted, strict=True)])
+    assert result["votes"]["vote_cross_entropy"]["value"] == pytest.approx(cross_entropy)
+    assert result["votes"]["accepted_share"]["value"] == accepted
+    assert recorded.metrics["test_vote_cross_entropy"] == pytest.approx(cross_entropy)
+    report = Path(result["report"]).read_text(encoding="utf-8")
+    below = report.split("Against the votes</h2>")[1]
+    assert f'<td class="words">vote cross entropy</td><td>{cross_entropy:.4f} [' in below
 
 
 def test_every_opening_is_counted_on_the_run_of_the_model(place: Any, with_twins: Prepared) -> None:
