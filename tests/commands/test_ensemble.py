@@ -35,7 +35,7 @@ from ferlab.records.load import read_samples
 from ferlab.scoring.gradcam import class_activation
 from ferlab.scoring.predict import predict_split
 from ferlab.sealed import Opening
-from ferlab.tracking.records import RunRecord, find_run
+from ferlab.tracking.records import RunRecord, find_run, search
 
 COMPUTE = Compute("local")
 STUDY = "trained"
@@ -285,21 +285,26 @@ def deleted(place: Place) -> str:
     return run_id
 
 
-def rewritten(place: Place, change: Callable[[pa.Table], pa.Table]) -> str:
-    run_id = place.recorded("refused", "rewritten", drawn(place, 1))
+def rewrite(run_id: str, change: Callable[[pa.Table], pa.Table]) -> None:
     file = find_run(run_id).artifact("predictions/validation.parquet")
     table = pq.read_table(file)
     pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), file)
+
+
+def rewritten(place: Place, change: Callable[[pa.Table], pa.Table]) -> str:
+    run_id = place.recorded("refused", "rewritten", drawn(place, 1))
+    rewrite(run_id, change)
     return run_id
 
 
-def with_nan(place: Place) -> str:
-    def change(table: pa.Table) -> pa.Table:
-        values = table["p_happy"].to_numpy().copy()
-        values[:3] = np.nan
-        return table.set_column(table.column_names.index("p_happy"), "p_happy", pa.array(values))
+def with_nan_values(table: pa.Table) -> pa.Table:
+    values = table["p_happy"].to_numpy().copy()
+    values[:3] = np.nan
+    return table.set_column(table.column_names.index("p_happy"), "p_happy", pa.array(values))
 
-    return rewritten(place, change)
+
+def with_nan(place: Place) -> str:
+    return rewritten(place, with_nan_values)
 
 
 def with_one_sample_twice(place: Place) -> str:
@@ -336,6 +341,29 @@ def test_a_member_that_cannot_be_used_is_one_clear_line(place: Place, make: Call
         place.ensemble(place.trained[0], other)
     assert other in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_study_leaves_out_predictions_that_cannot_be_read(place: Place) -> None:
+    whole = [place.recorded("spoiled", name, drawn(place, seed)) for seed, name in enumerate("ab")]
+    spoiled = place.recorded("spoiled", "c", drawn(place, 2))
+    rewrite(spoiled, with_nan_values)
+    chosen = chosen_members(EnsembleConfig("spoiled", [], Settings(), COMPUTE), place.context)
+    assert [record.id for record in chosen.records] == whole
+    (line,) = [line for line in place.printed.getvalue().splitlines() if "left out" in line and spoiled in line]
+    assert "3 rows hold NaN" in line
+
+
+def test_prepared_data_that_are_gone_are_said_before_anything_is_fitted(place: Place) -> None:
+    folder = place.prepared.folder
+    away = place.context.home / "away"
+    before = len(search(study=STUDY))
+    folder.rename(away)
+    try:
+        with pytest.raises(UserError, match="prepared"):
+            place.ensemble(*place.trained, method="stacking")
+    finally:
+        away.rename(folder)
+    assert len(search(study=STUDY)) == before, "no run was begun"
 
 
 def test_one_run_twice_and_one_alone_are_refused(place: Place) -> None:

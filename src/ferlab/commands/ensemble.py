@@ -92,6 +92,8 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
     """Fit the combination on validation, build the one model, record both in one MLflow run."""
     members = chosen_members(config, context)
     first = members.predictions[0]
+    folder, manifest = find_prepared(context, first.dataset_digest)
+    require_same_classes(manifest.classes, first.classes, str(folder), f"run {members.records[0].id}")
     tried = [_try(trial, first) for trial in _trials(config, members)]
     winner = best([one.trial for one in tried])
     chosen = next(one for one in tried if one.trial is winner)
@@ -104,8 +106,6 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
                         "ensemble": vars(config.ensemble), "chosen": winner.plan.name})  # fmt: skip
         run.link("train", ids)
         run.set_tags(inherited_tags(members.records))
-        folder, manifest = find_prepared(context, first.dataset_digest)
-        require_same_classes(manifest.classes, first.classes, str(folder), f"run {ids[0]}")
         run.log_dataset(manifest, folder, "ensemble")
         _log_choice(run, tried, chosen, first)
         spread, growth = diversity(members.predictions), _growth(members)
