@@ -212,6 +212,10 @@ def test_the_curve_is_the_equal_mean_of_more_and_more(place: Place, done: dict[s
     assert set(added) == set(place.trained)
 
 
+def test_the_curve_says_that_its_order_saw_the_same_images(done: dict[str, Any]) -> None:
+    assert done["growth_note"] == "ordered on the same images"
+
+
 def test_no_weight_changes_when_the_test_split_is_destroyed(place: Place, fitted: dict[str, Any]) -> None:
     """Its labels are as good as shuffled: not a byte of its shards is left."""
     shards = [place.prepared.folder / shard.name for shard in

@@ -30,6 +30,9 @@ from ferlab.models.ensemble import ensemble_model
 from ferlab.predictions import Predictions
 from ferlab.tracking.run import Run
 
+ORDERED = "ordered on the same images"
+"""Of the accuracies of more and more members: the labels that they are scored on also said who comes next."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -85,6 +88,7 @@ def run(config: EnsembleConfig, context: Context) -> dict[str, Any]:
             {"members": count, "added": record.id, "accuracy": vars(estimate)}
             for count, (record, estimate) in enumerate(zip(names, done.growth, strict=True), start=1)
         ],
+        "growth_note": ORDERED,
     }
 
 
@@ -147,7 +151,7 @@ def _log_members(run: Run, members: Members, scores: Scores, spread: Diversity, 
     run.log_text(as_csv(spread, members.names), "diversity.csv")
     run.log_figure(diversity_figure(members.names, spread.disagreement, spread.correlation), "figures/diversity.png")
     added = [members.names[place] for place in members.order]
-    run.log_figure(growth_figure(added, growth, "Equal mean on validation"), "figures/growth.png")
+    run.log_figure(growth_figure(added, growth, f"Equal mean on validation, {ORDERED}"), "figures/growth.png")
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     rows = [(run.name, scores.estimates["accuracy"])]
     for name, member in zip(members.names, members.predictions, strict=True):
