@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from ferlab.commands.contestants import costs_of
-from ferlab.commands.ensemble import run
-from ferlab.commands.ensemble_members import chosen_members
+from ferlab.commands.ensemble import Ensembled, _growth, _log_members, _try, run, show
+from ferlab.commands.ensemble_members import Members, chosen_members
 from ferlab.commands.evaluate import OPENINGS
 from ferlab.commands.launch import Context
 from ferlab.commands.mistakes import explanation_of_run
@@ -25,8 +27,10 @@ from ferlab.config.nodes import Compute
 from ferlab.config.schema import EnsembleConfig
 from ferlab.ensembling.alignment import aligned, stacked
 from ferlab.ensembling.combination import METHODS, Combination
-from ferlab.ensembling.crossfit import out_of_fold
+from ferlab.ensembling.crossfit import attempt, out_of_fold
+from ferlab.ensembling.diversity import diversity
 from ferlab.ensembling.fitting import Plan
+from ferlab.ensembling.selection import by_accuracy
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
@@ -214,6 +218,32 @@ def test_the_curve_is_the_equal_mean_of_more_and_more(place: Place, done: dict[s
 
 def test_the_curve_says_that_its_order_saw_the_same_images(done: dict[str, Any]) -> None:
     assert done["growth_note"] == "ordered on the same images"
+
+
+@pytest.mark.slow
+def test_many_members_are_shown_in_part_and_written_whole(place: Place) -> None:
+    count = 60
+    records = tuple(find_run(place.recorded("many", f"run{i}", drawn(place, i))) for i in range(count))
+    found = tuple(place.predictions(record.id) for record in records)
+    members = Members(records, found, tuple(by_accuracy(found)))
+    tried = _try(attempt(Plan("mean"), found, 5), found[0])
+    spread, growth = diversity(found), _growth(members)
+    with place.context.store.run("ensemble", "many", "ensemble") as tracked:
+        _log_members(tracked, members, tried.scores, spread, growth)
+    record = find_run(tracked.id)
+    assert len(record.artifact("diversity.csv").read_text().splitlines()) == 1 + count * (count - 1) // 2
+    for name in ("diversity", "growth", "members"):
+        height, width = cv2.imread(str(record.artifact(f"figures/{name}.png"))).shape[:2]
+        assert max(height, width) < 7000, name
+    weights = dict.fromkeys((one.id for one in records), 1 / count)
+    before = len(place.printed.getvalue())
+    show(Ensembled(tracked.id, "many", members, weights, tried, [tried], spread, growth), place.context.terminal)
+    printed = place.printed.getvalue()[before:].split("Diversity of pairs")[1]
+    title = "the 10 that disagree most and least of 1,770, all in diversity.csv"
+    assert title in " ".join(printed.split())
+    shown = [float(value) for value in re.findall(r"([\d.]+) %", printed.split("many: accuracy")[0])]
+    everything = sorted(round(100 * spread.disagreement[pair], 1) for pair in spread.pairs)
+    assert sorted(shown) == everything[:10] + everything[-10:]
 
 
 def test_no_weight_changes_when_the_test_split_is_destroyed(place: Place, fitted: dict[str, Any]) -> None:
