@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ferlab.evaluation.comparison import Block, Ranked, reasons, recall_differences
+from ferlab.evaluation.comparison import Against, Block, Ranked, reasons, recall_differences
 from ferlab.evaluation.comparison_figures import (
     confusion_difference_figure,
     differences_figure,
@@ -68,11 +68,7 @@ def differences_table(block: Block) -> Table | None:
     """Every measure's difference to the baseline, a row a run; None for fewer than three, see ``against_table``."""
     if len(block.rows) < 3:
         return None
-    rows = [
-        [row.run.label, *(" ".join((with_interval(name, gap, "+"), _p(row.against.adjusted_differences[name])))
-                          for name, gap in row.against.differences.items())]
-        for row in block.rows if row.against
-    ]  # fmt: skip
+    rows = [[row.run.label, *(_tested(name, row.against) for name in HEADLINE)] for row in block.rows if row.against]
     caption = (
         f"Differences to the baseline {block.baseline.run.label} in points (MCC as it is) [95 % interval] with p "
         "(paired bootstrap, adjusted by Holm over the runs for each measure)"
@@ -191,6 +187,12 @@ def _difference_cells(row: Ranked) -> tuple[str, str]:
     if row.against is None:
         return "baseline", ""
     return with_interval("accuracy", row.against.differences["accuracy"], "+"), _p(row.against.adjusted)
+
+
+def _tested(measure: str, against: Against) -> str:
+    """``+1.2 [-0.1, +2.5] p = 0.0812``: a difference to the baseline with its interval and adjusted p."""
+    gap, p = against.differences[measure], against.adjusted_differences[measure]
+    return f"{with_interval(measure, gap, '+')} p {_equal(_p(p))}"
 
 
 def _number(value: float | None, form: str) -> str:
