@@ -1,6 +1,7 @@
 """``compare`` on recorded runs: what it returns, writes and refuses."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,23 @@ def test_a_study_is_compared_in_every_form(recorded: Any) -> None:
     assert Path(result["report"]) == record.artifact("comparison.html")
     with record.artifact("comparison.csv").open() as file:
         assert [row["run_id"] for row in csv.DictReader(file)] == [row["run_id"] for row in result["runs"]]
-    assert record.artifact("comparison.md").read_text().count("seq1-s0") == 2, "results and costs"
+    markdown = record.artifact("comparison.md").read_text()
+    for caption in ("baseline", "Differences to the baseline", "Recall by category", "Mean ± ", "What they cost"):
+        assert caption in markdown
     assert "\\begin{tabular}" in record.artifact("comparison.tex").read_text()
     printed = place.printed.getvalue()
     assert "seeds" in printed, "two runs differ in their seed alone"
     assert "±" in printed
+
+
+def test_a_run_and_its_repetition_are_one_seed(recorded: Any) -> None:
+    place = recorded("compare")
+    runs = [place.train("seq1-s0", 0), place.train("seq1-s0-again", 0)]
+    compared(place, runs=runs)
+    assert "±" not in place.printed.getvalue()
+    compared(place, runs=[*runs, place.train("seq1-s1", 1)])
+    table = place.printed.getvalue().split("Mean ± standard deviation over seeds")[1]
+    assert re.search(r"seq1 +2 .*±", table), "two seeds of three runs"
 
 
 def test_the_test_split_is_compared_by_the_last_evaluations(recorded: Any) -> None:

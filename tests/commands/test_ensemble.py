@@ -2,37 +2,44 @@
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from ferlab.commands.ensemble import run
-from ferlab.commands.ensemble_members import chosen_members
+from ferlab.commands.contestants import costs_of
+from ferlab.commands.ensemble import Ensembled, _growth, _log_members, _try, run, show
+from ferlab.commands.ensemble_members import Members, chosen_members
 from ferlab.commands.evaluate import OPENINGS
 from ferlab.commands.launch import Context
+from ferlab.commands.mistakes import explanation_of_run
 from ferlab.config.nodes import Combination as Settings
 from ferlab.config.nodes import Compute
 from ferlab.config.schema import EnsembleConfig
 from ferlab.ensembling.alignment import aligned, stacked
 from ferlab.ensembling.combination import METHODS, Combination
-from ferlab.ensembling.crossfit import out_of_fold
+from ferlab.ensembling.crossfit import attempt, out_of_fold
+from ferlab.ensembling.diversity import diversity
 from ferlab.ensembling.fitting import Plan
+from ferlab.ensembling.selection import by_accuracy
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
+from ferlab.scoring.gradcam import class_activation
 from ferlab.scoring.predict import predict_split
 from ferlab.sealed import Opening
-from ferlab.tracking.records import RunRecord, find_run
+from ferlab.tracking.records import RunRecord, find_run, search
 
 COMPUTE = Compute("local")
 STUDY = "trained"
@@ -95,6 +102,7 @@ def trained(context: Context, prepared: Prepared, seed: int) -> str:
     logits.set_weights([100 * kernel, bias])
     with context.store.run("train", STUDY, f"seq1-s{seed}") as tracked:
         tracked.log_dataset(manifest, prepared.folder, "train")
+        tracked.log_metrics({"train_minutes": 10.0 + seed})
         predictions = predict_split(model, prepared.folder, manifest, "validation", tracked.id)
         tracked.log_saved(predictions.save, "validation.parquet", "predictions")
         tracked.log_model(model, np.zeros((2, 48, 48, 1), np.uint8), {"classes": list(manifest.classes)})
@@ -163,6 +171,19 @@ def test_the_stored_model_is_the_combination_of_the_stored_models(place: Place, 
     np.testing.assert_allclose(answer(either["run_id"]), combination.apply(alone), atol=1e-5)
 
 
+def test_maps_are_the_members_where_answers_are_their_mean(place: Place, fitted: dict[str, Any]) -> None:
+    result = place.ensemble(*place.trained[:2], method="mean")
+    images = np.stack(
+        [one.pixels for one in read_samples(place.prepared.folder, place.prepared.manifest, "validation")]
+    )
+    chosen, classes = images[:4], np.array([0, 2, 3, 6])
+    explain = explanation_of_run(record_of(result), record_of(result).load_model())
+    maps = [class_activation(find_run(run_id).load_model(), chosen, classes) for run_id in place.trained[:2]]
+    mixed = np.mean(maps, axis=0)
+    np.testing.assert_allclose(explain(chosen, classes), mixed / mixed.max(axis=(1, 2), keepdims=True), atol=1e-4)
+    assert explanation_of_run(record_of(fitted), record_of(fitted).load_model()) is None, "stacking mixes no maps"
+
+
 def test_the_run_says_what_it_is_made_of(place: Place, done: dict[str, Any]) -> None:
     record = record_of(done)
     assert record.stage == "ensemble"
@@ -178,6 +199,12 @@ def test_the_run_says_what_it_is_made_of(place: Place, done: dict[str, Any]) -> 
     assert "Diversity of pairs" in place.printed.getvalue()
 
 
+def test_it_costs_the_minutes_of_its_members_trainings(place: Place, done: dict[str, Any]) -> None:
+    assert costs_of(record_of(done)).minutes == 10 + 11 + 12
+    silent = place.recorded("silent", "silent", place.predictions(place.trained[0]))
+    assert costs_of(find_run(silent)).minutes is None, "what was not measured is not guessed"
+
+
 def test_the_curve_is_the_equal_mean_of_more_and_more(place: Place, done: dict[str, Any]) -> None:
     found = {run_id: place.predictions(run_id).ordered_by_id() for run_id in place.trained}
     labels = found[place.trained[0]].labels
@@ -187,6 +214,36 @@ def test_the_curve_is_the_equal_mean_of_more_and_more(place: Place, done: dict[s
         mean = np.mean([found[run_id].probabilities for run_id in added], axis=0)
         assert row["accuracy"]["value"] == pytest.approx((mean.argmax(axis=1) == labels).mean())
     assert set(added) == set(place.trained)
+
+
+def test_the_curve_says_that_its_order_saw_the_same_images(done: dict[str, Any]) -> None:
+    assert done["growth_note"] == "ordered on the same images"
+
+
+@pytest.mark.slow
+def test_many_members_are_shown_in_part_and_written_whole(place: Place) -> None:
+    count = 60
+    records = tuple(find_run(place.recorded("many", f"run{i}", drawn(place, i))) for i in range(count))
+    found = tuple(place.predictions(record.id) for record in records)
+    members = Members(records, found, tuple(by_accuracy(found)))
+    tried = _try(attempt(Plan("mean"), found, 5), found[0])
+    spread, growth = diversity(found), _growth(members)
+    with place.context.store.run("ensemble", "many", "ensemble") as tracked:
+        _log_members(tracked, members, tried.scores, spread, growth)
+    record = find_run(tracked.id)
+    assert len(record.artifact("diversity.csv").read_text().splitlines()) == 1 + count * (count - 1) // 2
+    for name in ("diversity", "growth", "members"):
+        height, width = cv2.imread(str(record.artifact(f"figures/{name}.png"))).shape[:2]
+        assert max(height, width) < 7000, name
+    weights = dict.fromkeys((one.id for one in records), 1 / count)
+    before = len(place.printed.getvalue())
+    show(Ensembled(tracked.id, "many", members, weights, tried, [tried], spread, growth), place.context.terminal)
+    printed = place.printed.getvalue()[before:].split("Diversity of pairs")[1]
+    title = "the 10 that disagree most and least of 1,770, all in diversity.csv"
+    assert title in " ".join(printed.split())
+    shown = [float(value) for value in re.findall(r"([\d.]+) %", printed.split("many: accuracy")[0])]
+    everything = sorted(round(100 * spread.disagreement[pair], 1) for pair in spread.pairs)
+    assert sorted(shown) == everything[:10] + everything[-10:]
 
 
 def test_no_weight_changes_when_the_test_split_is_destroyed(place: Place, fitted: dict[str, Any]) -> None:
@@ -217,6 +274,29 @@ def test_a_study_gives_the_best_of_its_finished_trainings(place: Place) -> None:
     assert [one.run_id for one in chosen.predictions] == [place.trained[i] for i in best]
 
 
+def test_diverse_leaves_out_the_copy_of_the_best(place: Place) -> None:
+    """The two most accurate answer alike; the third is worse alone, but right and sure where they are wrong."""
+    base = place.predictions(place.trained[0])
+    labels, rng = base.labels, np.random.default_rng(0)
+    share = np.arange(len(labels)) / len(labels)
+
+    def right_in(chosen: np.ndarray, sure_and_right: float) -> Predictions:
+        answer = np.where(chosen, labels, (labels + 1 + rng.integers(0, 6, len(labels))) % 7)
+        sureness = np.where(chosen, sure_and_right, 0.3)[:, None]
+        return replace(base, probabilities=(1 - sureness) / 7 + sureness * np.eye(7)[answer])
+
+    best = right_in(share < 0.7, 0.5)
+    for name, predictions in (("best", best), ("copy", best), ("other", right_in(share >= 0.4, 0.9))):
+        place.recorded("alike", name, predictions)
+
+    def taken(diverse: bool) -> list[str]:
+        config = EnsembleConfig("alike", [], Settings(), COMPUTE, top=2, diverse=diverse)
+        return [record.name for record in chosen_members(config, place.context).records]
+
+    assert taken(diverse=False) == ["best", "copy"]
+    assert taken(diverse=True) == ["best", "other"]
+
+
 def test_more_than_there_are_takes_all_and_says_so(place: Place, done: dict[str, Any]) -> None:
     assert set(done["weights"]) == set(place.trained)
     assert [row["added"] for row in done["growth"]] == list(done["weights"]), "in the order they were chosen"
@@ -239,21 +319,26 @@ def deleted(place: Place) -> str:
     return run_id
 
 
-def rewritten(place: Place, change: Callable[[pa.Table], pa.Table]) -> str:
-    run_id = place.recorded("refused", "rewritten", drawn(place, 1))
+def rewrite(run_id: str, change: Callable[[pa.Table], pa.Table]) -> None:
     file = find_run(run_id).artifact("predictions/validation.parquet")
     table = pq.read_table(file)
     pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), file)
+
+
+def rewritten(place: Place, change: Callable[[pa.Table], pa.Table]) -> str:
+    run_id = place.recorded("refused", "rewritten", drawn(place, 1))
+    rewrite(run_id, change)
     return run_id
 
 
-def with_nan(place: Place) -> str:
-    def change(table: pa.Table) -> pa.Table:
-        values = table["p_happy"].to_numpy().copy()
-        values[:3] = np.nan
-        return table.set_column(table.column_names.index("p_happy"), "p_happy", pa.array(values))
+def with_nan_values(table: pa.Table) -> pa.Table:
+    values = table["p_happy"].to_numpy().copy()
+    values[:3] = np.nan
+    return table.set_column(table.column_names.index("p_happy"), "p_happy", pa.array(values))
 
-    return rewritten(place, change)
+
+def with_nan(place: Place) -> str:
+    return rewritten(place, with_nan_values)
 
 
 def with_one_sample_twice(place: Place) -> str:
@@ -290,6 +375,29 @@ def test_a_member_that_cannot_be_used_is_one_clear_line(place: Place, make: Call
         place.ensemble(place.trained[0], other)
     assert other in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_study_leaves_out_predictions_that_cannot_be_read(place: Place) -> None:
+    whole = [place.recorded("spoiled", name, drawn(place, seed)) for seed, name in enumerate("ab")]
+    spoiled = place.recorded("spoiled", "c", drawn(place, 2))
+    rewrite(spoiled, with_nan_values)
+    chosen = chosen_members(EnsembleConfig("spoiled", [], Settings(), COMPUTE), place.context)
+    assert [record.id for record in chosen.records] == whole
+    (line,) = [line for line in place.printed.getvalue().splitlines() if "left out" in line and spoiled in line]
+    assert "3 rows hold NaN" in line
+
+
+def test_prepared_data_that_are_gone_are_said_before_anything_is_fitted(place: Place) -> None:
+    folder = place.prepared.folder
+    away = place.context.home / "away"
+    before = len(search(study=STUDY))
+    folder.rename(away)
+    try:
+        with pytest.raises(UserError, match="prepared"):
+            place.ensemble(*place.trained, method="stacking")
+    finally:
+        away.rename(folder)
+    assert len(search(study=STUDY)) == before, "no run was begun"
 
 
 def test_one_run_twice_and_one_alone_are_refused(place: Place) -> None:

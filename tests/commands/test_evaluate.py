@@ -1,5 +1,6 @@
 """``evaluate`` scores once more without the images that were also trained on, and writes down every opening."""
 
+import base64
 import csv
 import io
 import re
@@ -15,14 +16,17 @@ from rich.console import Console
 
 from ferlab.commands.evaluate import OPENINGS, run
 from ferlab.commands.launch import Context
+from ferlab.commands.mistakes import SHOWN_MISTAKES, explanation, mistakes_picture
 from ferlab.config.nodes import Compute, Evaluation
 from ferlab.config.schema import EvaluateConfig
+from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.errors import UserError
 from ferlab.evaluation.metrics import HEADLINE
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.predictions import Predictions
 from ferlab.preparation.prepare import Prepared
 from ferlab.records.load import read_samples
+from ferlab.scoring.gradcam import class_activation
 from ferlab.sealed import Opening
 from ferlab.tracking.records import find_run
 
@@ -36,18 +40,33 @@ def with_twins(
 ) -> Prepared:
     """100 Training and 40 PublicTest rows; the first nine of PublicTest have the pixels and label of a Training row."""
     root = tmp_path_factory.mktemp("with-twins") / "csv"
+    repeat_training_rows(synthetic_csv, root, 40, REPEATED)
+    return run_prepare(make_request(root), root.parent / "out")
+
+
+@pytest.fixture(scope="module")
+def twins_alone(
+    synthetic_csv: Path, tmp_path_factory: pytest.TempPathFactory, make_request: Any, run_prepare: Any
+) -> Prepared:
+    """100 Training rows, and nine of PublicTest that repeat some of them."""
+    root = tmp_path_factory.mktemp("twins-alone") / "csv"
+    repeat_training_rows(synthetic_csv, root, REPEATED, REPEATED)
+    return run_prepare(make_request(root), root.parent / "out")
+
+
+def repeat_training_rows(source: Path, root: Path, test_rows: int, repeated: int) -> None:
+    """A copy with 100 Training rows and ``test_rows`` of PublicTest, the first ``repeated`` of them Training rows."""
     root.mkdir()
-    with (synthetic_csv / "fer2013.csv").open(newline="") as file:
+    with (source / "fer2013.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     training = [row for row in rows if row["Usage"] == "Training"][:100]
-    test = [row for row in rows if row["Usage"] == "PublicTest"][:40]
-    for place in range(REPEATED):
+    test = [row for row in rows if row["Usage"] == "PublicTest"][:test_rows]
+    for place in range(repeated):
         test[place] = training[7 * place] | {"Usage": "PublicTest"}
     with (root / "fer2013.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["emotion", "pixels", "Usage"], lineterminator="\n")
         writer.writeheader()
         writer.writerows([*training, *test])
-    return run_prepare(make_request(root), root.parent / "out")
 
 
 @dataclass(frozen=True)
@@ -130,8 +149,21 @@ def test_a_person_reads_both_scores(place: Any, with_twins: Prepared) -> None:
     right, twin = answers(here, "test")
     share = f"{100 * right[~twin].mean():.1f} ["
     assert f"without images whose pixels were also trained on: {share}" in here.printed.getvalue()
+    (said,) = re.findall(r"MCC +(-?0\.\d{3}) \[", here.printed.getvalue())
+    assert f"<td>{said} [" in report, "one unit on the screen and in the tables"
     assert "9 images" in report
     assert f'<td class="words">without them</td><td>31</td><td>{share}' in report
+
+
+def test_a_split_of_twins_alone_is_scored_and_says_so(place: Any, twins_alone: Prepared) -> None:
+    here = place(twins_alone)
+    result = here.evaluate()
+    right, twin = answers(here, "test")
+    assert twin.all()
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert "twin_free" not in result
+    assert "No image is twin-free" in here.printed.getvalue()
+    assert "No image is twin-free" in Path(result["report"]).read_text(encoding="utf-8")
 
 
 def test_data_without_twins_has_one_score(place: Any, prepared: Prepared) -> None:
@@ -145,6 +177,59 @@ def test_data_without_twins_has_one_score(place: Any, prepared: Prepared) -> Non
     assert not stored.twins.any()
     assert "0 images" in Path(result["report"]).read_text(encoding="utf-8")
     assert "equal a training image" not in here.printed.getvalue()
+
+
+def test_surest_mistakes_are_drawn_with_what_spoke_for_them(place: Any, prepared: Prepared) -> None:
+    here = place(prepared)
+    samples = list(read_samples(prepared.folder, prepared.manifest, "test", Opening("", 0)))
+    images, labels = np.stack([one.pixels for one in samples]), np.array([one.label for one in samples])
+    probabilities = here.model.predict(images, verbose=0)
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    surest = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:SHOWN_MISTAKES]
+    assert len(surest) == SHOWN_MISTAKES
+    recorded = find_run(here.evaluate()["run_id"])
+    predictions = Predictions.load(recorded.artifact("predictions/test.parquet"))
+    explain = explanation(here.model)
+    figure = mistakes_picture(prepared.folder, prepared.manifest, predictions, "seq1", explain, Opening("", 0))
+    faces, beneath, maps = (figure.axes[0].images[place::3] for place in range(3))
+    for drawn in (faces, beneath):
+        np.testing.assert_array_equal([one.get_array() for one in drawn], images[surest, ..., 0])
+    expected = class_activation(here.model, images[surest], probabilities[surest].argmax(axis=1))
+    assert expected.max() == 1
+    np.testing.assert_allclose([one.get_array() for one in maps], expected, atol=1e-4)
+    file = recorded.artifact("figures/surest_mistakes.png")
+    assert file.read_bytes().startswith(b"\x89PNG")
+    report = recorded.artifact("report.html").read_text(encoding="utf-8")
+    assert base64.b64encode(file.read_bytes()).decode() in report
+
+
+@pytest.fixture(scope="module")
+def with_votes(tmp_path_factory: pytest.TempPathFactory, make_request: Any, run_prepare: Any) -> Prepared:
+    """200 drawn faces with FERPlus votes."""
+    root = tmp_path_factory.mktemp("with-votes") / "ferplus"
+    write_synthetic("ferplus", root, 200, 5)
+    return run_prepare(make_request(root, layout="ferplus"), root.parent / "out")
+
+
+def test_votes_are_what_answers_are_scored_against_once_more(place: Any, with_votes: Prepared) -> None:
+    here = place(with_votes)
+    result = here.evaluate()
+    recorded = find_run(result["run_id"])
+    predictions = Predictions.load(recorded.artifact("predictions/test.parquet"))
+    with (with_votes.folder.parent.parent / "ferplus" / "fer2013new.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {"happy": "happiness", "sad": "sadness", "angry": "anger"}
+    columns = {name: columns.get(name, name) for name in predictions.classes}
+    votes = np.array([[int(rows[int(one)][columns[name]]) for name in predictions.classes] for one in predictions.ids])
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    cross_entropy = -(shares * np.log(predictions.probabilities)).sum(axis=1).mean()
+    accepted = np.mean([row[answer] >= 0.3 for row, answer in zip(shares, predictions.predicted, strict=True)])
+    assert result["votes"]["vote_cross_entropy"]["value"] == pytest.approx(cross_entropy)
+    assert result["votes"]["accepted_share"]["value"] == accepted
+    assert recorded.metrics["test_vote_cross_entropy"] == pytest.approx(cross_entropy)
+    report = Path(result["report"]).read_text(encoding="utf-8")
+    below = report.split("Against the votes</h2>")[1]
+    assert f'<td class="words">vote cross entropy</td><td>{cross_entropy:.4f} [' in below
 
 
 def test_every_opening_is_counted_on_the_run_of_the_model(place: Any, with_twins: Prepared) -> None:
@@ -224,10 +309,18 @@ def test_without_augmentation_nothing_speaks_of_it(place: Any, with_twins: Prepa
         recorded.artifact("predictions/test_tta.parquet")
 
 
+def fact(report: str, name: str) -> str:
+    """What a report's provenance says under a name."""
+    (value,) = re.findall(rf"<dt>{re.escape(name)}</dt>\s*<dd>(.*?)</dd>", report)
+    return str(value)
+
+
 def test_repetitions_under_other_seeds_are_gathered(place: Any, with_twins: Prepared) -> None:
     here = place(with_twins)
     alone = here.evaluate()
-    assert "Numbers of one run" in Path(alone["report"]).read_text(encoding="utf-8")
+    said_alone = Path(alone["report"]).read_text(encoding="utf-8")
+    assert "Numbers of one run" in said_alone
+    assert fact(said_alone, "seeds").startswith("one: ")
     assert not [name for name in find_run(alone["run_id"]).metrics if "over_seeds" in name]
     told = {1: 0.5, 2: 0.7}
     for seed, value in told.items():
@@ -246,4 +339,5 @@ def test_repetitions_under_other_seeds_are_gathered(place: Any, with_twins: Prep
     report = Path(result["report"]).read_text(encoding="utf-8")
     assert '<td class="words">this run and its repetitions</td><td>3</td>' in report
     assert "Numbers of one run" not in report
+    assert fact(report, "seeds").startswith("3: ")
     assert result["probability_estimates"]["ece"]["low"] <= result["probability"]["ece"]

@@ -1,5 +1,6 @@
 """``evaluate predictions=FILE``: another tool under the same seal, in the same tables."""
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def test_a_file_is_scored_counted_and_compared(place: Any, tmp_path: Path) -> No
     assert (record.stage, record.name, record.study) == ("external", "tool", "outside")
     stored = Predictions.load(record.artifact("predictions/test.parquet"))
     np.testing.assert_allclose(stored.probabilities, table[names].to_numpy(), atol=1e-6)
+    faces = record.artifact("figures/surest_mistakes.png").read_bytes()
+    assert base64.b64encode(faces).decode() in Path(result["report"]).read_text(encoding="utf-8")
     again = run(asked(file), context)
     openings = [int(find_run(one["run_id"]).tags["ferlab.test_openings"]) for one in (result, again)]
     assert openings[1] == openings[0] + 1
@@ -96,6 +99,7 @@ def test_labels_alone_are_scored_without_probabilities(place: Any, tmp_path: Pat
     assert "probability" not in result
     record = find_run(result["run_id"])
     assert Predictions.load(record.artifact("predictions/validation.parquet")).hard
+    assert record.artifact("figures/mistakes.png").is_file(), "the surest ones are not known"
     assert "ferlab.test_openings" not in record.tags, "validation is not sealed"
 
 

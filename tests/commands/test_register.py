@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import matthews_corrcoef
 
-from ferlab.commands.register import decide, run
+from ferlab.commands.register import Rule, decide, run
 from ferlab.config.nodes import Compute, Intervals
 from ferlab.config.schema import RegisterConfig
 from ferlab.errors import UserError
@@ -16,8 +17,10 @@ from ferlab.tracking.records import find_run
 from ferlab.tracking.registry import champion_of
 
 
-def asked(run_id: str, margin: float = 0.01) -> RegisterConfig:
-    return RegisterConfig(None, run_id, "faces", "accuracy", margin, Intervals(500, 0), Compute("local"))
+def asked(
+    run_id: str, metric: str | None = None, margin: float | None = None, redeclare: bool = False
+) -> RegisterConfig:
+    return RegisterConfig(None, run_id, "faces", metric, margin, Intervals(500, 0), Compute("local"), redeclare)
 
 
 def test_the_first_version_is_champion_and_answers_with_class_names(recorded: Any) -> None:
@@ -45,6 +48,32 @@ def test_the_first_version_is_champion_and_answers_with_class_names(recorded: An
         assert said in card
     accuracy = 100 * (stored.predicted == stored.labels).mean()
     assert f"| Accuracy | {accuracy:.1f} " in card
+    assert f"| MCC | {matthews_corrcoef(stored.labels, stored.predicted):.3f} " in card
+
+
+def test_what_decides_is_declared_with_the_first_version(recorded: Any) -> None:
+    from mlflow.tracking import MlflowClient
+
+    place, client = recorded("register"), MlflowClient
+    first, second = place.train("a", 0), place.train("b", 1)
+    made = run(asked(first, metric="macro_f1", margin=0.5), place.context)
+    assert (made["metric"], made["margin"]) == ("macro_f1", 0.5)
+    for other in (asked(second, metric="accuracy"), asked(second, margin=1.0)):
+        with pytest.raises(UserError, match=r"chosen by macro_f1 with a margin of 0\.5.*redeclare=true") as refusal:
+            run(other, place.context)
+        assert "\n" not in str(refusal.value)
+    assert len(client().search_model_versions("name='faces'")) == 1, "nothing was registered"
+    again = run(asked(second), place.context)
+    assert (again["metric"], again["margin"], again["crowned"]) == ("macro_f1", 0.5, True)
+    assert "points of macro_f1" in again["reason"]
+
+    changed = run(asked(first, margin=0.0, redeclare=True), place.context)
+    assert (changed["metric"], changed["margin"]) == ("macro_f1", 0.0)
+    said = "macro_f1 with a margin of 0.5 -> macro_f1 with a margin of 0"
+    assert find_run(changed["run_id"]).tags["ferlab.redeclared"] == said
+    assert client().get_model_version("faces", "3").tags["ferlab.redeclared"] == said
+    assert said in place.printed.getvalue()
+    assert run(asked(second), place.context)["margin"] == 0.0
 
 
 def leaning(predictions: Predictions, right: float, seed: int) -> Predictions:
@@ -66,7 +95,7 @@ def reign(recorded: Any) -> Any:
     leaning(base, 0.6, 1).save(find_run(run_id).artifact("predictions/validation.parquet"))
 
     def fares(candidate: Predictions, margin: float = 0.01) -> Any:
-        return decide(asked(run_id, margin), candidate, ("1", run_id))
+        return decide(Rule("accuracy", margin), Intervals(500, 0), candidate, ("1", run_id))
 
     return base, fares
 
@@ -101,7 +130,7 @@ def test_what_cannot_be_ranked_never_takes_over(reign: Any, change: dict[str, An
 
 def test_a_champion_that_is_gone_stays(reign: Any) -> None:
     base, _ = reign
-    assert not decide(asked("x"), base, ("1", "f" * 32)).crowned
+    assert not decide(Rule(), Intervals(500, 0), base, ("1", "f" * 32)).crowned
 
 
 def test_versions_without_a_champion_are_left_to_a_person(recorded: Any) -> None:

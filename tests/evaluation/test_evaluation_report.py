@@ -11,6 +11,7 @@ from ferlab.evaluation.comparison import Contestant, Costs, compare
 from ferlab.evaluation.document import Document, render
 from ferlab.evaluation.evaluation_report import document_of
 from ferlab.evaluation.findings import Augmented, Findings, find
+from ferlab.evaluation.soft import vote_scores
 
 from .conftest import Page, guessed
 
@@ -87,8 +88,9 @@ def test_headline_and_classes_stand_there_with_their_numbers(findings: Findings,
         value = f"{item.value:.3f}" if name == "mcc" else f"{100 * item.value:.1f} %"
         assert value in page.text
     for row in findings.scores.per_class:
-        low, high = row.recall_interval
-        assert f"{row.name} {row.precision:.3f} {row.recall:.3f} [{low:.3f}, {high:.3f}] {row.f1:.3f} [" in page.text
+        precise, found = (f"[{low:.3f}, {high:.3f}]" for low, high in (row.precision_interval, row.recall_interval))
+        cells = f"{row.name} {row.precision:.3f} {precise} {row.recall:.3f} {found} {row.f1:.3f} ["
+        assert cells in page.text
 
 
 def test_twins_and_augmentation_stand_apart_with_their_own_numbers(document: Document, findings: Findings) -> None:
@@ -111,7 +113,21 @@ def test_calibration_shows_both_and_the_temperature(document: Document, findings
     assert f"with temperature {findings.calibration.temperature:.2f}" in text
     for scores in (findings.probability, findings.calibration.after):
         assert f"{scores.ece:.4f}" in text
+    for estimates in (findings.estimates, findings.calibrated_estimates):
+        assert set(estimates) == {"auc_ovr", "nll", "brier", "ece", "aurc"}
+        for item in estimates.values():
+            assert f"{item.value:.4f} [{item.low:.4f}, {item.high:.4f}]" in text
     assert findings.calibration.before == findings.probability
+
+
+def test_scores_against_the_votes_stand_there_with_their_intervals(document: Document, findings: Findings) -> None:
+    text = section(document, "Against the votes")
+    expected = vote_scores(SUBJECT.probabilities, findings.predictions.votes)
+    for name, item in findings.soft.items():
+        assert item.value == pytest.approx(expected[name].mean())
+        assert item.low <= item.value < item.high
+        assert f"{name.replace('_', ' ')} {item.value:.4f} [{item.low:.4f}, {item.high:.4f}]" in text
+    assert set(findings.soft) == set(expected)
 
 
 def test_labels_without_probabilities_have_no_curves_and_no_calibration() -> None:
@@ -128,7 +144,13 @@ def test_metrics_of_all_parts_have_names_of_their_own(findings: Findings) -> Non
     assert len(dict(flat)) == len(flat)
     names = dict(flat)
     expected = {"test_accuracy", "test_twin_free_accuracy", "test_tta_accuracy", "test_nll", "test_calibrated_ece"}
-    assert expected | {"test_temperature", "test_accepted_share", "test_mcc_low"} <= set(names)
+    assert expected | {
+        "test_temperature",
+        "test_accepted_share",
+        "test_mcc_low",
+        "test_calibrated_nll_high",
+        "test_accepted_share_low",
+    } <= set(names)
     assert all(np.isfinite(value) for value in names.values())
 
 

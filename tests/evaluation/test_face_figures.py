@@ -1,6 +1,7 @@
 """Figures of faces show the pixels they were given, in their places, under the right words."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_the_surest_mistakes_come_first_and_right_answers_never() -> None:
         Mistake(1, "angry", "happy", 0.6),
     ]
     assert [mistake.row for mistake in most_confident_mistakes(predictions(), 2)] == [2, 4]
+
+
+def test_labels_alone_have_no_probability_above_the_face() -> None:
+    hard = replace(predictions(), probabilities=np.eye(3)[predictions().predicted], hard=True)
+    mistakes = most_confident_mistakes(hard, 2)
+    assert mistakes == [Mistake(1, "angry", "happy", None), Mistake(2, "neutral", "happy", None)]
+    figure = mistakes_figure(np.zeros((2, 8, 8, 1), np.uint8), mistakes, None, "title")
+    assert figure.axes[0].texts[0].get_text() == "happy\nannotated angry"
 
 
 def test_an_original_stands_left_of_its_own_versions() -> None:

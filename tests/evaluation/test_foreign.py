@@ -36,8 +36,9 @@ def test_synonyms_and_capitals_name_the_same_classes(tmp_path) -> None:
     np.testing.assert_allclose(found.probabilities, answers()[list(CLASSES)].to_numpy())
 
 
-def test_ids_keep_their_leading_zeros(tmp_path) -> None:
-    (tmp_path / "a.csv").write_text("Id,prediction\n007,happy\n7,sad\nNA,fear\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"], ids=["plain", "with a byte-order mark"])
+def test_ids_keep_their_leading_zeros(tmp_path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_text("Id,prediction\n007,happy\n7,sad\nNA,fear\n", encoding=encoding)
     assert read_foreign(tmp_path / "a.csv", CLASSES).ids == ("007", "7", "NA")
 
 

@@ -200,17 +200,19 @@ def test_intervals_of_a_class_equal_a_bootstrap_over_samples() -> None:
         table = reference.precision_recall_fscore_support(
             case.labels[rows], case.predicted[rows], labels=range(7), zero_division=0
         )
-        drawn.append(table[1:3])
+        drawn.append(table[:3])
     ends = np.quantile(drawn, [0.025, 0.975], axis=0)
     for place, row in enumerate(score(case, 4000, 0).per_class):
         if row.support >= 40:
-            for found, plain in ((row.recall_interval, ends[:, 0, place]), (row.f1_interval, ends[:, 1, place])):
+            intervals = (row.precision_interval, row.recall_interval, row.f1_interval)
+            for found, plain in zip(intervals, ends[..., place].T, strict=True):
                 assert found == pytest.approx(tuple(plain), abs=0.17 * (plain[1] - plain[0])), row
 
 
 def test_a_class_without_samples_has_no_interval_and_one_of_few_has_a_wide_one() -> None:
     rows = score(decided([0, 0, 0, 2, 3, 3, 3, 3, 3, 3], [0, 0, 0, 1, 3, 3, 3, 3, 3, 3]), 2000, 0).per_class
-    assert (rows[1].recall_interval, rows[1].f1_interval) == (None, None)
+    assert (rows[1].recall_interval, rows[1].f1_interval, rows[1].precision_interval) == (None, None, None)
+    assert rows[2].precision_interval is None, "never predicted"
     assert (rows[4].recall_interval, rows[4].f1_interval) == (None, None)
     few, more = rows[0].recall_interval, rows[3].recall_interval
     assert few is not None
@@ -226,7 +228,7 @@ def test_the_published_table_of_affectnet_averages_to_what_its_rows_say() -> Non
     recall = np.array([[0.89, 0.70, 0.55, 0.68, 0.54, 0.50, 0.42]])
     f1 = np.array([[0.85, 0.67, 0.58, 0.69, 0.56, 0.52, 0.45]])
     support = np.array([[13500, 7500, 6000, 5500, 4000, 6000, 2500]])
-    found = averages(Rates(precision, recall, f1, support, support > 0))
+    found = averages(Rates(precision, recall, f1, support, support, support > 0))
     rounded = {name: round(float(value[0]), 3) for name, value in found.items()}
     assert rounded == {
         "macro_f1": 0.617,

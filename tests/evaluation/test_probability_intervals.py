@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from ferlab.evaluation.probability import probability_scores
+from ferlab.evaluation.probability import probability_scores, sample_losses
 from ferlab.evaluation.probability_intervals import (
+    HOW,
     auc_influence,
     aurc_influence,
     calibration_interval,
+    mean_estimates,
     probability_estimates,
 )
 from ferlab.predictions import Predictions
@@ -73,6 +75,19 @@ def test_auc_and_aurc_hold_the_truth(size: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [300, 3000])
+def test_losses_hold_the_truth_in_95_of_100_sets(size: int) -> None:
+    truth = probability_scores(drawn(np.random.default_rng(99), 1_000_000, 1.3))
+    rng, sets = np.random.default_rng(size), 500
+    held = {"nll": 0, "brier": 0}
+    for trial in range(sets):
+        found = mean_estimates(sample_losses(drawn(rng, size, 1.3)), 400, trial)
+        for name in held:
+            held[name] += found[name].low <= getattr(truth, name) <= found[name].high
+    assert all(0.92 <= count / sets <= 0.98 for count in held.values()), held
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [300, 3589])
 @pytest.mark.parametrize("sharpness", [0.8, 1.0, 1.05, 1.1, 1.3])
 def test_the_calibration_error_is_held_from_perfect_calibration_on(size: int, sharpness: float) -> None:
@@ -83,6 +98,7 @@ def test_the_calibration_error_is_held_from_perfect_calibration_on(size: int, sh
         low, high = calibration_interval(drawn(rng, size, sharpness), 500, trial)
         held += low <= truth <= high
     assert 0.88 <= held / 300 <= 1.0, held
+    assert "90 to 98 of 100" in HOW, "what a report says of this interval"
 
 
 def test_what_has_no_interval_is_left_out() -> None:

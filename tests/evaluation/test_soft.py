@@ -1,11 +1,17 @@
 """Scores against votes: a table worked by hand, scipy, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import rel_entr
 
 from ferlab.errors import UserError
-from ferlab.evaluation.soft import soft_scores
+from ferlab.evaluation.soft import vote_estimates, vote_scores
+
+
+def soft_scores(probabilities: np.ndarray, votes: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(**{name: values.mean() for name, values in vote_scores(probabilities, votes).items()})
 
 
 def test_two_samples_worked_by_hand() -> None:
@@ -37,6 +43,21 @@ def test_predicting_the_votes_themselves_has_no_divergence() -> None:
 def test_three_votes_of_ten_are_accepted_and_two_of_nine_are_not() -> None:
     answers = np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0]])
     assert soft_scores(answers, np.array([[3, 7, 0], [2, 7, 0]])).accepted_share == 0.5
+
+
+def test_intervals_are_those_of_a_mean_and_of_a_share() -> None:
+    rng = np.random.default_rng(1)
+    votes = rng.multinomial(10, np.full(4, 0.25), 800)
+    probabilities = rng.dirichlet(np.ones(4), 800)
+    found = vote_estimates(probabilities, votes, 3000, 0)
+    for name, values in vote_scores(probabilities, votes).items():
+        half = 1.96 * values.std() / np.sqrt(800)
+        assert found[name].value == pytest.approx(values.mean())
+        assert found[name].low == pytest.approx(values.mean() - half, abs=0.1 * half)
+        assert found[name].high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    never = vote_estimates(np.eye(4)[[0] * 20], np.eye(4)[[1] * 20], 100, 0)["accepted_share"]
+    assert (never.value, never.low) == (0, 0)
+    assert never.high == pytest.approx(0.161, abs=0.001), "0 of 20 is not shown to be 0"
 
 
 def test_a_probability_of_zero_is_costly_and_finite() -> None:

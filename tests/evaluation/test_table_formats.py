@@ -8,7 +8,9 @@ import subprocess
 import pytest
 
 from ferlab.evaluation.document import Table
-from ferlab.evaluation.table_formats import as_csv, as_latex, as_markdown, escaped
+from ferlab.evaluation.metrics import Estimate
+from ferlab.evaluation.significance import PairedDifference, Spread
+from ferlab.evaluation.table_formats import as_csv, as_latex, as_markdown, escaped, with_deviation, with_interval
 
 TABLE = Table(
     ["run", "50 % & more", "a|b"],
@@ -16,6 +18,18 @@ TABLE = Table(
     "Caption with 100 %",
     marked=frozenset({1}),
 )
+
+
+def test_shares_are_in_per_cent_and_a_correlation_is_as_it_is() -> None:
+    estimate = Estimate(0.5714, 0.5, 0.6449)
+    assert with_interval("accuracy", estimate) == "57.1 [50.0, 64.5]"
+    assert with_interval("mcc", estimate) == with_interval("twin_free_mcc", estimate) == "0.571 [0.500, 0.645]"
+    gap = PairedDifference(0.0123, -0.001, 0.0251, 0.04)
+    assert with_interval("macro_f1", gap, "+") == "+1.2 [-0.1, +2.5]"
+    assert with_interval("mcc", gap, "+") == "+0.012 [-0.001, +0.025]"
+    assert with_deviation("accuracy", Spread(0.5714, 0.0123, 3)) == "57.1 ± 1.2"
+    assert with_deviation("mcc", Spread(0.5714, 0.0123, 3)) == "0.571 ± 0.012"
+    assert with_deviation("mcc", Spread(0.5714, None, 1)) == "0.571"
 
 
 def test_markdown_has_a_cell_for_a_cell_and_shows_marks_as_text() -> None:

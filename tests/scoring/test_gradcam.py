@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ferlab.ensembling.combination import Combination
 from ferlab.ensembling.fitting import Plan, fit
 from ferlab.errors import UserError
 from ferlab.models.build import ModelSpec, build_model
-from ferlab.models.ensemble import ensemble_model
+from ferlab.models.ensemble import ensemble_model, members_inside
 from ferlab.scoring import gradcam
-from ferlab.scoring.gradcam import class_activation, logit_gradients
+from ferlab.scoring.gradcam import class_activation, logit_gradients, weighted_activation
 
 SIDE = 32
 CORNERS = {0: (0, 0), 1: (0, 1), 2: (1, 0), 3: (1, 1)}
@@ -181,3 +182,23 @@ def test_an_ensemble_is_refused_by_name(tf: Any) -> None:
     combined = ensemble_model(members, mean)
     with pytest.raises(UserError, match="model ensemble: Grad-CAM needs its layers base and logits"):
         class_activation(combined, np.zeros((1, 48, 48, 1), np.uint8), np.array([0]))
+
+
+@pytest.mark.parametrize("method", ["mean", "weighted"])
+def test_maps_of_members_inside_an_ensemble_mix_by_their_weights(tf: Any, tmp_path: Any, method: str) -> None:
+    import keras
+
+    members = [network("seq1", 1, 32, 0.25), network("resnet18_small", 1, 32, 0.125)]
+    images = np.random.default_rng(0).integers(0, 256, (6, 48, 48, 1), dtype=np.uint8)
+    classes = np.arange(6)
+    weights = np.random.default_rng(1).dirichlet([1, 1], 7).T if method == "weighted" else np.full((2, 7), 0.5)
+    combination = Combination(method, tuple("1234567"), ("a", "b"), weights, np.ones(2))
+    ensemble_model(members, combination).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    inside = [(one, weights[place]) for place, one in members_inside(loaded).items()]
+    found = weighted_activation(inside, images, classes)
+    first, second = (class_activation(one, images, classes) for one in members)
+    mixed = np.stack([weights[0, i] * first[i] + weights[1, i] * second[i] for i in range(6)])
+    np.testing.assert_allclose(found, mixed / mixed.max(axis=(1, 2), keepdims=True), atol=1e-5)
+    assert np.abs(found - first).max() > 0.1
+    assert np.abs(found - second).max() > 0.1

@@ -10,9 +10,9 @@ from ferlab.commands.launch import Context, Outcome, launch
 from ferlab.config.schema import CompareConfig
 from ferlab.errors import UserError
 from ferlab.evaluation.comparison import Block, Contestant, Ranked, compare, reasons
-from ferlab.evaluation.comparison_report import csv_of, document_of, tables_of
+from ferlab.evaluation.comparison_files import csv_of, latex_of, markdown_of
+from ferlab.evaluation.comparison_report import document_of, tables_of
 from ferlab.evaluation.document import render
-from ferlab.evaluation.table_formats import as_latex, as_markdown
 from ferlab.samples import TEST
 from ferlab.tracking.records import RunRecord, find_run, runs_of_study
 from ferlab.tracking.run import Run
@@ -106,11 +106,10 @@ def _records(config: CompareConfig, context: Context) -> list[RunRecord]:
 
 def _log(run: Run, blocks: Sequence[Block], title: str) -> None:
     document = document_of(blocks, title)
-    tables = [table for block in blocks for table in tables_of(block)]
     run.log_text(render(document), HTML)
     run.log_text(csv_of(blocks), CSV)
-    run.log_text("\n".join(map(as_markdown, tables)), MARKDOWN)
-    run.log_text("\n".join(map(as_latex, tables)), LATEX)
+    run.log_text(markdown_of(blocks), MARKDOWN)
+    run.log_text(latex_of(blocks), LATEX)
     log_pictures(run, document)
 
 

@@ -54,7 +54,9 @@ def other_seeds(record: RunRecord, prefix: str) -> list[dict[str, float]]:
 def contestant(record: RunRecord, split: str, evaluations: Mapping[str, RunRecord] | None = None) -> Contestant:
     """The run with its stored predictions on ``split``; UserError when it has none. See ``predictions_of``."""
     predictions = Predictions.load(predictions_of(record, split, evaluations))
-    return Contestant(record.id, record.name, group_of(record), predictions, costs_of(record))
+    return Contestant(
+        record.id, record.name, group_of(record), predictions, costs_of(record), record.params.get("seed")
+    )
 
 
 def evaluations_of(records: Sequence[RunRecord], split: str) -> dict[str, RunRecord]:
@@ -107,7 +109,7 @@ def costs_of(record: RunRecord) -> Costs:
         kept.get("parameters"),
         kept.get("mflops"),
         kept.get("images_per_s"),
-        kept.get("train_minutes", record.minutes),
+        kept.get("train_minutes"),
         kept.get("size_mb"),
         openings,
         kept.get(LATENCY),

@@ -21,6 +21,7 @@ from ferlab.ensembling.crossfit import Trial, attempt, best
 from ferlab.ensembling.diversity import Diversity, as_csv, diversity
 from ferlab.ensembling.fitting import plans
 from ferlab.ensembling.selection import growing_means
+from ferlab.evaluation.comparison_report import MOST_PICTURED
 from ferlab.evaluation.ensemble_figures import diversity_figure, growth_figure
 from ferlab.evaluation.figures import confusion_figure, ranking_figure
 from ferlab.evaluation.metrics import Estimate, Scores, score
@@ -29,6 +30,11 @@ from ferlab.manifest import Manifest
 from ferlab.models.ensemble import ensemble_model
 from ferlab.predictions import Predictions
 from ferlab.tracking.run import Run
+
+SHOWN_PAIRS = 10
+"""Pairs at either end that are printed when there are more than twice as many."""
+ORDERED = "ordered on the same images"
+"""Of the accuracies of more and more members: the labels that they are scored on also said who comes next."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ def run(config: EnsembleConfig, context: Context) -> dict[str, Any]:
             {"members": count, "added": record.id, "accuracy": vars(estimate)}
             for count, (record, estimate) in enumerate(zip(names, done.growth, strict=True), start=1)
         ],
+        "growth_note": ORDERED,
     }
 
 
@@ -92,6 +99,8 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
     """Fit the combination on validation, build the one model, record both in one MLflow run."""
     members = chosen_members(config, context)
     first = members.predictions[0]
+    folder, manifest = find_prepared(context, first.dataset_digest)
+    require_same_classes(manifest.classes, first.classes, str(folder), f"run {members.records[0].id}")
     tried = [_try(trial, first) for trial in _trials(config, members)]
     winner = best([one.trial for one in tried])
     chosen = next(one for one in tried if one.trial is winner)
@@ -104,8 +113,6 @@ def ensemble(config: EnsembleConfig, context: Context, parent: Run | None = None
                         "ensemble": vars(config.ensemble), "chosen": winner.plan.name})  # fmt: skip
         run.link("train", ids)
         run.set_tags(inherited_tags(members.records))
-        folder, manifest = find_prepared(context, first.dataset_digest)
-        require_same_classes(manifest.classes, first.classes, str(folder), f"run {ids[0]}")
         run.log_dataset(manifest, folder, "ensemble")
         _log_choice(run, tried, chosen, first)
         spread, growth = diversity(members.predictions), _growth(members)
@@ -144,24 +151,37 @@ def _log_choice(run: Run, tried: Sequence[Tried], chosen: Tried, first: Predicti
 
 
 def _log_members(run: Run, members: Members, scores: Scores, spread: Diversity, growth: Sequence[Estimate]) -> None:
-    run.log_text(as_csv(spread, members.names), "diversity.csv")
-    run.log_figure(diversity_figure(members.names, spread.disagreement, spread.correlation), "figures/diversity.png")
-    added = [members.names[place] for place in members.order]
-    run.log_figure(growth_figure(added, growth, "Equal mean on validation"), "figures/growth.png")
+    """Tables of all members, and figures of the first MOST_PICTURED in their order: more cannot be read."""
+    names, count = members.names, len(members.names)
+    run.log_text(as_csv(spread, names), "diversity.csv")
+    first = members.order[:MOST_PICTURED]
+    which = f"The first {len(first)} of {count} members. " if len(first) < count else ""
+    shown = sorted(first)
+    pairs = np.ix_(shown, shown)
+    figure = diversity_figure([names[i] for i in shown], spread.disagreement[pairs], spread.correlation[pairs], which)
+    run.log_figure(figure, "figures/diversity.png")
+    title = f"{which}Equal mean on validation, {ORDERED}"
+    run.log_figure(growth_figure([names[i] for i in first], growth[: len(first)], title), "figures/growth.png")
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
-    rows = [(run.name, scores.estimates["accuracy"])]
-    for name, member in zip(members.names, members.predictions, strict=True):
-        rows.append((name, score(member, RESAMPLES, BOOTSTRAP_SEED).estimates["accuracy"]))
-    run.log_figure(ranking_figure(rows, "accuracy on validation", "Ensemble and members"), "figures/members.png")
+    rows = [(names[i], score(members.predictions[i], RESAMPLES, BOOTSTRAP_SEED).estimates["accuracy"]) for i in first]
+    rows.append((run.name, scores.estimates["accuracy"]))
+    title = f"{which}Ensemble and members"
+    run.log_figure(ranking_figure(rows, "accuracy on validation", title), "figures/members.png")
 
 
 def _log_model(run: Run, members: Members, combination: Combination, manifest: Manifest) -> None:
     model = ensemble_model([record.load_model() for record in members.records], combination)
-    run.log_metrics(cost_metrics(model))
+    run.log_metrics(cost_metrics(model) | _training_minutes(members))
     shape = (EXAMPLES, manifest.size_px, manifest.size_px, manifest.channels)
     example = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     said = {"method": combination.method, "weights": combination.member_weights()}
     run.log_model(model, example, model_metadata(manifest, run.id, run.name) | {"combination": said})
+
+
+def _training_minutes(members: Members) -> dict[str, float]:
+    """What training all members took, as a metric; nothing where one of them does not say."""
+    known = [record.metrics["train_minutes"] for record in members.records if "train_minutes" in record.metrics]
+    return {"train_minutes": sum(known)} if len(known) == len(members.records) else {}
 
 
 def show(done: Ensembled, terminal: Terminal) -> None:
@@ -182,10 +202,12 @@ def show(done: Ensembled, terminal: Terminal) -> None:
             for name, accuracy, weight in zip(names, accuracies, done.weights.values(), strict=True)
         ],
     )
+    pairs, whole = _shown_pairs(done.spread), len(done.spread.pairs)
+    most = f": the {SHOWN_PAIRS} that disagree most and least of {whole:,}, all in diversity.csv"
     terminal.table(
-        "Diversity of pairs",
+        "Diversity of pairs" + (most if len(pairs) < whole else ""),
         ["run", "and", "disagree", "Q", "error correlation"],
-        [_pair_row(done.spread, names, pair) for pair in done.spread.pairs],
+        [_pair_row(done.spread, names, pair) for pair in pairs],
         text_columns=2,
     )
     terminal.say(f"{done.name}: accuracy {percent(done.scores.estimates['accuracy'])} on validation, out of fold")
@@ -197,6 +219,14 @@ def _method_row(one: Tried, chosen: bool) -> list[str]:
     trial = one.trial
     inside = f"{100 * trial.fit_accuracy:.1f}" if trial.plan.fitted else "-"
     return [name, percent(one.scores.estimates["accuracy"]), f"{trial.nll:.3f}", inside]
+
+
+def _shown_pairs(spread: Diversity) -> list[tuple[int, int]]:
+    """All pairs; of more than can be read those that disagree most, then those that disagree least."""
+    if len(spread.pairs) <= 2 * SHOWN_PAIRS:
+        return spread.pairs
+    ordered = sorted(spread.pairs, key=lambda pair: -spread.disagreement[pair])
+    return ordered[:SHOWN_PAIRS] + ordered[-SHOWN_PAIRS:]
 
 
 def _pair_row(spread: Diversity, names: Sequence[str], pair: tuple[int, int]) -> list[str]:

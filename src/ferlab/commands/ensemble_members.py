@@ -67,15 +67,13 @@ def _named(references: list[str], context: Context) -> list[tuple[RunRecord, Pre
 
 
 def _of_study(study: str, context: Context) -> list[tuple[RunRecord, Predictions]]:
-    """Finished trainings that count, each once; those without predictions are said and left out."""
+    """Finished trainings that count, each once; those without predictions that can be read are said and left out."""
     found = []
     for record in originals(without_debug(runs_of_study(study, ("train",)), study, context)):
         try:
-            path = record.artifact(PREDICTIONS)
+            found.append((record, Predictions.load(record.artifact(PREDICTIONS))))
         except UserError as error:
             context.terminal.warn(f"left out: {error}")
-            continue
-        found.append((record, Predictions.load(path)))
     if len(found) < 2:
         message = f"study={study}: an ensemble needs at least 2 finished trainings with predictions, got {len(found)}."
         raise UserError(message)

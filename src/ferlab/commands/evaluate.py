@@ -20,7 +20,7 @@ from ferlab.commands.evaluation_record import (
     say_findings,
 )
 from ferlab.commands.launch import Context, Outcome, launch
-from ferlab.commands.mistakes import mistakes_picture
+from ferlab.commands.mistakes import explanation_of_run, mistakes_picture
 from ferlab.commands.prepared_data import ensure_prepared, find_prepared, on_this_machine
 from ferlab.config.nodes import Evaluation
 from ferlab.config.schema import EvaluateConfig, PrepareConfig
@@ -119,13 +119,14 @@ def evaluate(
         augmented = None if settings.tta == "none" else Augmented(settings.tta, len(views), seen_often)
         seeds = other_seeds(record, PREFIXES[split])
         findings = find(predictions, settings.resamples, settings.seed, validation, augmented, seeds)
-        mistakes = mistakes_picture(folder, manifest, predictions, model, record.name, opening)
+        explain = explanation_of_run(record, model)
+        mistakes = mistakes_picture(folder, manifest, predictions, record.name, explain, opening)
         latency = latency_of(model)
         costs = replace(costs_of(record), latency_ms=latency.median_ms)
         costs = replace(costs, openings=opening.count) if opening else costs
         subject = Contestant(record.id, record.name, record.id, predictions, costs)
         blocks = _side_by_side(subject, [other.subject for other in others], baseline, settings)
-        facts = run_facts(record, predictions, manifest, costs.openings or 0) | latency_facts(latency, device)
+        facts = run_facts(record, findings, manifest, costs.openings or 0) | latency_facts(latency, device)
         log_evaluation(run, subject, findings, blocks, facts, mistakes)
         measured = {LATENCY: latency.median_ms}
         run.log_metrics(measured)
@@ -171,9 +172,10 @@ def evaluate_file(config: EvaluateConfig, context: Context) -> Evaluated:
         findings = find(predictions, settings.resamples, settings.seed)
         openings = opening.count if opening else 0
         subject = Contestant(run.id, tool, run.id, predictions, Costs(openings=openings))
-        facts = data_facts(predictions, manifest, openings) | {"predictions of": tool, "file": str(path)}
+        facts = data_facts(findings, manifest, openings) | {"predictions of": tool, "file": str(path)}
         blocks = _side_by_side(subject, (), baseline, settings)
-        log_evaluation(run, subject, findings, blocks, facts)
+        mistakes = mistakes_picture(prepared.folder, manifest, predictions, tool, opening=opening)
+        log_evaluation(run, subject, findings, blocks, facts, mistakes)
     return Evaluated(run.id, subject, findings, find_run(run.id).artifact(REPORT), blocks)
 
 

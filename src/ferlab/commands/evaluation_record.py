@@ -9,10 +9,10 @@ from ferlab.commands.launch import Context
 from ferlab.evaluation.comparison import Against, Block, Contestant
 from ferlab.evaluation.comparison_report import against_table
 from ferlab.evaluation.document import Document, render
-from ferlab.evaluation.evaluation_report import document_of
+from ferlab.evaluation.evaluation_report import ONLY_TWINS, document_of
 from ferlab.evaluation.findings import PREFIXES, Findings
 from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, as_json
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.table_formats import percent, with_interval
 from ferlab.manifest import Manifest
 from ferlab.predictions import Predictions
 from ferlab.scoring.latency import Latency
@@ -67,7 +67,7 @@ def against_baseline(blocks: Sequence[Block], subject_id: str) -> tuple[Contesta
 def say_findings(name: str, findings: Findings, context: Context) -> dict[str, Any]:
     """Say the numbers that matter; they are also what is returned, with the documented keys of ``--json``."""
     scores, split = findings.scores, findings.predictions.split
-    rows = [[TITLES[measure], percent(scores.estimates[measure])] for measure in HEADLINE]
+    rows = [[TITLES[measure], with_interval(measure, scores.estimates[measure])] for measure in HEADLINE]
     context.terminal.table(f"{name} on {split}, n = {scores.n:,}", ["measure", "value [95 % interval]"], rows)
     result: dict[str, Any] = {"metrics": scores.as_json()}
     if findings.probability is not None:
@@ -79,7 +79,13 @@ def say_findings(name: str, findings: Findings, context: Context) -> dict[str, A
             f"calibration error {100 * calibration.before.ece:.1f} %, with temperature {calibration.temperature:.2f} "
             f"(fitted on validation) {100 * calibration.after.ece:.1f} %"
         )
-        result["calibration"] = {"temperature": calibration.temperature, "after": calibration.after.values()}
+        result["calibration"] = {
+            "temperature": calibration.temperature,
+            "after": calibration.after.values(),
+            "estimates": as_json(findings.calibrated_estimates),
+        }
+    if findings.soft:
+        result["votes"] = as_json(findings.soft)
     return result | say_augmented(findings, context) | say_twin_free(findings, context)
 
 
@@ -106,7 +112,12 @@ def say_augmented(findings: Findings, context: Context) -> dict[str, Any]:
 
 
 def say_twin_free(findings: Findings, context: Context) -> dict[str, Any]:
-    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins."""
+    """Say the accuracy of the twin-free subset and return it under ``twin_free``; nothing when there are no twins.
+
+    Where all are twins, that is said.
+    """
+    if findings.only_twins:
+        context.terminal.warn(f"{ONLY_TWINS}.")
     if findings.twin_free is None:
         return {}
     accuracy, n = percent(findings.twin_free.estimates["accuracy"]), findings.twin_free.n
@@ -114,8 +125,9 @@ def say_twin_free(findings: Findings, context: Context) -> dict[str, Any]:
     return {"twin_free": {"n": n, "metrics": findings.twin_free.as_json()}}
 
 
-def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+def data_facts(findings: Findings, manifest: Manifest, openings: int) -> dict[str, str]:
     """Which data were scored under which rules, and how often this subject has seen the test split."""
+    predictions = findings.predictions
     return {
         "protocol": manifest.protocol,
         "split": f"{predictions.split}, {len(predictions):,} images",
@@ -125,15 +137,15 @@ def data_facts(predictions: Predictions, manifest: Manifest, openings: int) -> d
         TWINS: _twins_in_words(predictions),
         "times the test split was opened for it": str(openings),
         "intervals": INTERVALS,
-        "seeds": "one: what another start would change, only `ferlab compare` over several runs shows",
+        "seeds": _seeds_in_words(findings),
         "subgroups (age, sex, skin tone)": "not assessed",
     }
 
 
-def run_facts(record: RunRecord, predictions: Predictions, manifest: Manifest, openings: int) -> dict[str, str]:
+def run_facts(record: RunRecord, findings: Findings, manifest: Manifest, openings: int) -> dict[str, str]:
     """The facts of the data, with those of the model's run."""
     uncommitted = ", with uncommitted changes" if record.tags.get("git.dirty") == "true" else ""
-    return data_facts(predictions, manifest, openings) | {
+    return data_facts(findings, manifest, openings) | {
         "model run": f"{record.id} ({record.name})",
         "made from runs": record.tags.get("ferlab.from.train", record.tags.get("ferlab.from.prepare", "-")),
         "code": f"ferlab {record.tags.get('ferlab.version')}, commit {record.tags.get('git.commit')}{uncommitted}",
@@ -146,6 +158,12 @@ def latency_facts(latency: Latency, device: str) -> dict[str, str]:
         "latency of one image alone": f"{latency.median_ms:.1f} ms on {device}, median of {latency.calls} calls "
         f"(middle half {latency.low_ms:.1f} to {latency.high_ms:.1f})",
     }
+
+
+def _seeds_in_words(findings: Findings) -> str:
+    if findings.seeds is None:
+        return "one: what another start would change, only `ferlab compare` over several runs shows"
+    return f"{findings.seeds['accuracy'].n}: the numbers are this run's, mean and deviation over all stand beside them"
 
 
 def _twins_in_words(predictions: Predictions) -> str:

@@ -11,6 +11,7 @@ from ferlab.commands.launch import Context
 from ferlab.commands.terminal import duration
 from ferlab.config.files import groups, options
 from ferlab.errors import UserError
+from ferlab.evaluation.table_formats import value_text
 from ferlab.sweeping.children import SWEEP_STAGE
 from ferlab.tracking.artifacts import artifact_sizes
 from ferlab.tracking.lineage import relatives
@@ -27,7 +28,7 @@ TYPED = {"None": "null", "True": "true", "False": "false"}
 SCORED = ("val", "test")
 """What the names of scores begin with."""
 SHARE = re.compile(r"(accuracy|f1|precision|recall|mcc)$|(^|_)(f1|recall)_")
-"""Scores that are shown in per cent."""
+"""Scores that are shown with their interval: shares in per cent, a correlation as it is."""
 
 
 def show(record: RunRecord, context: Context) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def show(record: RunRecord, context: Context) -> dict[str, Any]:
     if splits:
         measures = dict.fromkeys(name for scores in splits.values() for name in scores)
         rows = [[name, *(scores.get(name, "-") for scores in splits.values())] for name in measures]
-        context.terminal.table("scores", ["per cent [95 % interval]", *splits], rows)
+        context.terminal.table("scores", ["per cent (MCC as it is) [95 % interval]", *splits], rows)
     if others:
         say("measured: " + ", ".join(f"{name} {value}" for name, value in others.items()))
     if found:
@@ -123,7 +124,7 @@ def _composed(stage: str, choices: list[str]) -> dict[str, Any]:
 
 
 def scores_by_split(values: Mapping[str, float]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Scores of each split by their names, in per cent with their intervals, and other numbers of the whole run.
+    """Scores of each split by their names as text with their intervals, and other numbers of the whole run.
 
     Those of epochs and of the machine are for MLflow's UI.
     """
@@ -135,8 +136,8 @@ def scores_by_split(values: Mapping[str, float]) -> tuple[dict[str, dict[str, st
         if bound or name.startswith(HIDDEN_METRICS):
             continue
         if split in SCORED and SHARE.search(measure):
-            interval = [f"{100 * values[name + end]:.1f}" for end in (LOW, HIGH) if name + end in values]
-            splits.setdefault(split, {})[measure] = f"{100 * value:.1f}" + (
+            interval = [value_text(measure, values[name + end]) for end in (LOW, HIGH) if name + end in values]
+            splits.setdefault(split, {})[measure] = value_text(measure, value) + (
                 f" [{', '.join(interval)}]" if interval else ""
             )
         else:

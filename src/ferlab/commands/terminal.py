@@ -40,12 +40,15 @@ class Terminal:
         self.console.print(f"warning: {text}", style="yellow", markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> None:
-        """A table; the first ``text_columns`` columns are text, the others are numbers."""
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+        """A table; the first ``text_columns`` columns are text, the others are numbers.
+
+        Names of runs are shown as they are, also where they look like markup.
+        """
+        table = Table(title=Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
         for position, name in enumerate(columns):
-            table.add_column(name, justify="left" if position < text_columns else "right", overflow="fold")
+            table.add_column(Text(name), justify="left" if position < text_columns else "right", overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         self.console.print(table)
 
     @contextmanager
@@ -119,7 +122,7 @@ class EpochLines:
 
 def _columns() -> tuple[ProgressColumn, ...]:
     return (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         _RateColumn(),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.commands.backend import gpu_names
-from ferlab.commands.mistakes import mistakes_picture
+from ferlab.commands.mistakes import explanation, mistakes_picture
 from ferlab.config.schema import TrainConfig
 from ferlab.evaluation.face_figures import augmented_figure
 from ferlab.evaluation.figures import confusion_figure, curves_figure, per_class_figure
@@ -92,7 +92,7 @@ def log_validation(run: Run, prepared: Prepared, model: Any) -> Scores:
     run.log_metrics(scores.flat("val"))
     run.log_figure(confusion_figure(scores, f"{run.name}, validation"), "figures/confusion_validation.png")
     run.log_figure(per_class_figure(scores, f"{run.name}, validation"), "figures/per_class_validation.png")
-    mistakes = mistakes_picture(prepared.folder, prepared.manifest, predictions, model, run.name)
+    mistakes = mistakes_picture(prepared.folder, prepared.manifest, predictions, run.name, explanation(model))
     if mistakes is not None:
         run.log_figure(mistakes, "figures/mistakes_validation.png")
     return scores

@@ -107,15 +107,20 @@ class CompareConfig(Common):
 
 @dataclass
 class RegisterConfig:
-    """``ferlab register``: a run's model as a new version of ``model``; ``metric`` decides about the champion."""
+    """``ferlab register``: a run's model as a new version of ``model``; ``metric`` decides about the champion.
+
+    ``metric`` and ``margin`` are declared with the first version; None is what was declared, else accuracy and 0.01.
+    Others need ``redeclare``.
+    """
 
     study: str | None = None
     run: str = REQUIRED
     model: str = REQUIRED
-    metric: str = choice(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"), "accuracy")
-    margin: float = number(0.0, 1.0, 0.01)
+    metric: str | None = choice(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc"), None)
+    margin: float | None = number(0.0, 1.0, None)
     evaluation: Intervals = REQUIRED
     compute: Compute = REQUIRED
+    redeclare: bool = False
 
 
 @dataclass

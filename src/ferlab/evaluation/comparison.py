@@ -47,13 +47,14 @@ class Costs:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A run to compare; ``group``: what it has in common with runs that differ in the seed alone."""
+    """A run to compare; ``group``: what it has in common with runs that differ in the ``seed`` alone."""
 
     id: str
     name: str
     group: str
     predictions: Predictions
     costs: Costs
+    seed: str | None = None
 
     @property
     def label(self) -> str:
@@ -104,9 +105,10 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Seeds:
-    """Runs that differ in their seed alone: mean and sample standard deviation of each measure."""
+    """Runs that differ in their seed alone, one a seed: mean and sample standard deviation of each measure."""
 
     name: str
+    group: str
     spread: Mapping[str, Spread]
 
 
@@ -185,6 +187,7 @@ def _key(kept: Predictions) -> tuple[str, ...]:
 
 def _block(runs: Sequence[Contestant], baseline: str | None, resamples: int, seed: int) -> Block:
     scored = [(run, score(run.predictions, resamples, seed)) for run in runs]
+    seeds = _seeds(scored)
     scored.sort(key=lambda pair: (-pair[1].estimates[BY].value, pair[0].name, pair[0].id))
     chosen = next((run for run, _ in scored if run.id == baseline), scored[0][0])
     tests = _tests([run for run, _ in scored], chosen, resamples, seed)
@@ -196,7 +199,7 @@ def _block(runs: Sequence[Contestant], baseline: str | None, resamples: int, see
         first.split,
         len(first),
         tuple(Ranked(run, scores, tests.get(run.id)) for run, scores in scored),
-        _seeds(scored),
+        seeds,
         chosen.id == baseline,
     )
 
@@ -221,20 +224,18 @@ def _tests(runs: Sequence[Contestant], baseline: Contestant, resamples: int, see
 
 
 def _seeds(scored: Sequence[tuple[Contestant, Scores]]) -> tuple[Seeds, ...]:
-    groups: dict[str, list[tuple[Contestant, Scores]]] = defaultdict(list)
+    """Groups with at least two seeds, the best first; of runs with the same seed, repetitions, the first one given."""
+    groups: dict[str, dict[str | None, tuple[Contestant, Scores]]] = defaultdict(dict)
     for run, scores in scored:
-        groups[run.group].append((run, scores))
-    return tuple(
-        Seeds(
-            re.sub(r"-s\d+(?=-|$)", "", members[0][0].name),
-            {
-                name: mean_and_spread([scores.estimates[name].value for _, scores in members])
-                for name in members[0][1].estimates
-            },
-        )
-        for members in groups.values()
-        if len(members) > 1
-    )
+        groups[run.group].setdefault(run.seed, (run, scores))
+    found = [_spread(list(members.values())) for members in groups.values() if len(members) > 1]
+    return tuple(sorted(found, key=lambda one: -one.spread[BY].mean))
+
+
+def _spread(members: Sequence[tuple[Contestant, Scores]]) -> Seeds:
+    measures = {name: [scores.estimates[name].value for _, scores in members] for name in HEADLINE}
+    name = re.sub(r"-s\d+(?=-|$)", "", members[0][0].name)
+    return Seeds(name, members[0][0].group, {measure: mean_and_spread(values) for measure, values in measures.items()})
 
 
 def recall_differences(block: Block) -> tuple[tuple[str, ...], np.ndarray]:

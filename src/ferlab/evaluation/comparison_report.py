@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ferlab.evaluation.comparison import Block, Ranked, reasons, recall_differences
+from ferlab.evaluation.comparison import Against, Block, Ranked, reasons, recall_differences
 from ferlab.evaluation.comparison_figures import (
     confusion_difference_figure,
     differences_figure,
@@ -10,9 +10,9 @@ from ferlab.evaluation.comparison_figures import (
 )
 from ferlab.evaluation.document import Document, Picture, Section, Table
 from ferlab.evaluation.figures import ranking_figure
-from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES, Estimate
-from ferlab.evaluation.significance import PairedDifference, Spread
-from ferlab.evaluation.table_formats import as_csv, percent
+from ferlab.evaluation.metrics import HEADLINE, INTERVALS, TITLES
+from ferlab.evaluation.significance import Spread
+from ferlab.evaluation.table_formats import value_text, with_deviation, with_interval
 
 ALPHA = 0.05
 MOST_PICTURED = 30
@@ -51,8 +51,8 @@ def against_table(block: Block) -> Table | None:
         return None
     against = challenger.against
     rows = [
-        [TITLES[name], *(_value(name, row.scores.estimates[name].value) for row in (base, challenger)),
-         _gap(name, gap), _p(gap.p_value)]
+        [TITLES[name], *(value_text(name, row.scores.estimates[name].value) for row in (base, challenger)),
+         with_interval(name, gap, "+"), _p(gap.p_value)]
         for name, gap in against.differences.items()
     ]  # fmt: skip
     counts = against.mcnemar
@@ -64,9 +64,32 @@ def against_table(block: Block) -> Table | None:
     return Table(["measure", "baseline", "run", "difference", "p"], rows, caption)
 
 
+def differences_table(block: Block) -> Table | None:
+    """Every measure's difference to the baseline, a row a run; None for fewer than three, see ``against_table``."""
+    if len(block.rows) < 3:
+        return None
+    rows = [[row.run.label, *(_tested(name, row.against) for name in HEADLINE)] for row in block.rows if row.against]
+    caption = (
+        f"Differences to the baseline {block.baseline.run.label} in points (MCC as it is) [95 % interval] with p "
+        "(paired bootstrap, adjusted by Holm over the runs for each measure)"
+    )
+    return Table(["run", *(TITLES[name] for name in HEADLINE)], rows, caption)
+
+
+def recall_table(block: Block) -> Table | None:
+    """Recall of every category minus the baseline's, a row a run; None for a run alone."""
+    names, differences = recall_differences(block)
+    if not names:
+        return None
+    classes = [row.name for row in block.baseline.scores.per_class]
+    rows = [[name, *(f"{100 * gap:+.1f}" for gap in gaps)] for name, gaps in zip(names, differences, strict=True)]
+    return Table(["run", *classes], rows, f"Recall by category, points more than {block.baseline.run.label}")
+
+
 def tables_of(block: Block) -> list[Table]:
     """All tables of a block."""
-    made = (main_table(block), against_table(block), seeds_table(block), costs_table(block))
+    made = (main_table(block), against_table(block), differences_table(block), recall_table(block), seeds_table(block),
+            costs_table(block))  # fmt: skip
     return [table for table in made if table]
 
 
@@ -80,29 +103,14 @@ def seeds_table(block: Block) -> Table | None:
 def spread_table(groups: Mapping[str, Mapping[str, Spread]]) -> Table:
     """Mean ± standard deviation over seeds of the headline measures of each group of runs."""
     rows = [
-        [name, str(spread["accuracy"].n), *(_plus_minus(spread[one]) for one in HEADLINE)]
+        [name, str(spread["accuracy"].n), *(with_deviation(one, spread[one]) for one in HEADLINE)]
         for name, spread in groups.items()
     ]
     return Table(
-        ["runs", "seeds", *(TITLES[name] for name in HEADLINE)], rows, "Mean ± standard deviation over seeds, per cent"
+        ["runs", "seeds", *(TITLES[name] for name in HEADLINE)],
+        rows,
+        "Mean ± standard deviation over seeds, per cent (MCC as it is)",
     )
-
-
-def csv_of(blocks: Sequence[Block]) -> str:
-    """Every run of every block with all numbers, unrounded."""
-    measures = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
-    costs = ["parameters", "mflops", "latency_ms", "size_mb", "images_per_s", "minutes", "openings"]
-    columns = ["protocol", "split", "dataset_digest", "run_id", "name", "group", "n", *measures]
-    columns += ["difference", "difference_low", "difference_high", "only_baseline_right", "only_run_right"]
-    columns += ["p_mcnemar", "p_holm", *costs]
-    rows = []
-    for block in blocks:
-        for row in block.rows:
-            values = [end for name in HEADLINE for end in _ends(row.scores.estimates[name])]
-            run = row.run
-            where = [block.protocol, block.split, block.digest, run.id, run.name, run.group, block.n]
-            rows.append([*where, *values, *_tested(row), *(getattr(run.costs, cost) for cost in costs)])
-    return as_csv(columns, rows)
 
 
 def document_of(blocks: Sequence[Block], title: str) -> Document:
@@ -157,7 +165,7 @@ def pictures_of(block: Block) -> list[Picture]:
 
 def _cells(row: Ranked) -> list[str]:
     estimates = row.scores.estimates
-    shown = [percent(estimates[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")]
+    shown = [with_interval(name, estimates[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")]
     return [row.run.name, row.run.id[:8], *shown, *_difference_cells(row)]
 
 
@@ -178,34 +186,13 @@ def _cost_cells(row: Ranked) -> list[str]:
 def _difference_cells(row: Ranked) -> tuple[str, str]:
     if row.against is None:
         return "baseline", ""
-    return _gap("accuracy", row.against.differences["accuracy"]), _p(row.against.adjusted)
+    return with_interval("accuracy", row.against.differences["accuracy"], "+"), _p(row.against.adjusted)
 
 
-def _gap(name: str, gap: PairedDifference) -> str:
-    """The difference with its interval, in points; that of a correlation as it is."""
-    if name == "mcc":
-        return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-
-
-def _value(name: str, value: float) -> str:
-    return f"{value:.3f}" if name == "mcc" else f"{100 * value:.1f}"
-
-
-def _tested(row: Ranked) -> list[float | int | None]:
-    if row.against is None:
-        return [None] * 7
-    found, test = row.against.differences["accuracy"], row.against.mcnemar
-    return [found.value, found.low, found.high, test.only_first, test.only_second, test.p_value, row.against.adjusted]
-
-
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
-
-
-def _plus_minus(spread: Spread) -> str:
-    deviation = "" if spread.std is None else f" ± {100 * spread.std:.1f}"
-    return f"{100 * spread.mean:.1f}{deviation}"
+def _tested(measure: str, against: Against) -> str:
+    """``+1.2 [-0.1, +2.5] p = 0.0812``: a difference to the baseline with its interval and adjusted p."""
+    gap, p = against.differences[measure], against.adjusted_differences[measure]
+    return f"{with_interval(measure, gap, '+')} p {_equal(_p(p))}"
 
 
 def _number(value: float | None, form: str) -> str:

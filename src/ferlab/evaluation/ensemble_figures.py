@@ -9,16 +9,17 @@ from ferlab.evaluation.figures import new_axes
 from ferlab.evaluation.metrics import Estimate
 
 
-def diversity_figure(names: Sequence[str], disagreement: np.ndarray, correlation: np.ndarray) -> Any:
+def diversity_figure(names: Sequence[str], disagreement: np.ndarray, correlation: np.ndarray, which: str = "") -> Any:
     """Two tables (members, members), of every pair once: share of different answers, and correlation of errors.
 
-    What is not defined (NaN) stays empty.
+    What is not defined (NaN) stays empty. ``which``: of what members these are, where there are more.
     """
     import seaborn as sns
 
     side = 2.4 + 0.75 * len(names)
     figure, whole = new_axes(2 * side, side)
     whole.remove()
+    figure.suptitle(which)
     below = np.tri(len(names), k=-1, dtype=bool)
     tables = (
         ("Different answers, %", 100 * disagreement, ".0f", "Blues", 0, None),

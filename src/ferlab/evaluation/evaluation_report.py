@@ -17,12 +17,13 @@ from ferlab.evaluation.probability_figures import (
 )
 from ferlab.evaluation.probability_intervals import HOW
 from ferlab.evaluation.repetition import FEWEST_SEEDS
-from ferlab.evaluation.table_formats import percent
+from ferlab.evaluation.table_formats import is_correlation, value_text, with_interval
 
 WORDING = (
     "A category is the expression as perceived by the annotators, not what a person felt. "
     "Subgroups (age, sex, skin tone): not assessed."
 )
+ONLY_TWINS = "No image is twin-free, the pixels of all were also trained on"
 
 
 def document_of(
@@ -42,7 +43,7 @@ def document_of(
         *_curves(findings, where),
         *_calibration(findings, where),
         *_soft(findings),
-        *_mistakes(mistakes),
+        *_mistakes(mistakes, findings.predictions.hard),
         Section("Provenance", facts=dict(facts) | _cost_facts(subject)),
     ]
     return Document(f"{subject.name} on {findings.predictions.protocol}, {findings.predictions.split}", sections)
@@ -60,8 +61,10 @@ def _result(subject: Contestant, findings: Findings) -> Section:
         views = f"{findings.augmented.n_views} views ({findings.augmented.name})"
         shown = [("the image alone (the result above)", findings.scores), (views, findings.augmented_scores)]
         tables.append(_scores_table("Predictions are made from", shown, "With test-time augmentation"))
-    paragraph = f"{subject.name} on n = {findings.scores.n:,} images. {WORDING} {_seeds_said(findings)}"
-    return Section("Result", cards, [paragraph], tables)
+    paragraphs = [f"{subject.name} on n = {findings.scores.n:,} images. {WORDING} {_seeds_said(findings)}"]
+    if findings.only_twins:
+        paragraphs.append(f"{ONLY_TWINS}: the numbers say what it remembers, not what it has learned.")
+    return Section("Result", cards, paragraphs, tables)
 
 
 def _seeds_said(findings: Findings) -> str:
@@ -75,7 +78,10 @@ def _seeds_said(findings: Findings) -> str:
 
 def _scores_table(first: str, rows: Sequence[tuple[str, Scores]], caption: str) -> Table:
     columns = [first, "n", *(TITLES[name] for name in HEADLINE)]
-    cells = [[name, f"{scores.n:,}", *(percent(scores.estimates[one]) for one in HEADLINE)] for name, scores in rows]
+    cells = [
+        [name, f"{scores.n:,}", *(with_interval(one, scores.estimates[one]) for one in HEADLINE)]
+        for name, scores in rows
+    ]
     return Table(columns, cells, caption)
 
 
@@ -89,7 +95,7 @@ def _by_category(findings: Findings, where: str) -> Section:
     rows = [
         [
             row.name,
-            f"{row.precision:.3f}",
+            _with_interval(row.precision, row.precision_interval),
             _with_interval(row.recall, row.recall_interval),
             _with_interval(row.f1, row.f1_interval),
             f"{row.support:,}",
@@ -102,8 +108,9 @@ def _by_category(findings: Findings, where: str) -> Section:
     )
 
 
-def _with_interval(value: float, interval: Interval | None) -> str:
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+def _with_interval(value: float, interval: Interval | None, digits: int = 3) -> str:
+    ends = "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"
 
 
 def _confusion(findings: Findings, where: str) -> Section:
@@ -137,17 +144,18 @@ def _curves(findings: Findings, where: str) -> Iterator[Section]:
 def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     if findings.probability is None:
         return
-    shown = [("as predicted", findings.probability)]
-    estimates = "; ".join(
-        f"{NAMES[name]} {_with_interval(one.value, (one.low, one.high))}" for name, one in findings.estimates.items()
-    )
-    paragraphs = [f"As predicted, with 95 % intervals: {estimates}. ({HOW}.)"]
+    shown = [("as predicted", findings.probability, findings.estimates)]
+    paragraphs = [f"With 95 % intervals. ({HOW}.)"]
     if findings.calibration is not None:
-        temperature = findings.calibration.temperature
-        shown.append((f"with temperature {temperature:.2f}", findings.calibration.after))
-        paragraphs.append("The temperature was fitted on validation; it changes no prediction, only how sure they are.")
+        name = f"with temperature {findings.calibration.temperature:.2f}"
+        shown.append((name, findings.calibration.after, findings.calibrated_estimates))
+        paragraphs.append(
+            "The temperature was fitted on validation; it changes no prediction, only how sure they are. "
+            "Intervals of the second line are for this temperature."
+        )
     rows = [
-        [name, *("-" if value is None else f"{value:.4f}" for value in one.values().values())] for name, one in shown
+        [name, *(_probability_cell(value, estimates.get(key)) for key, value in one.values().items())]
+        for name, one, estimates in shown
     ]
     columns = ["probabilities", *(NAMES.get(key, key) for key in findings.probability.values())]
     calibrated = findings.calibration.predictions if findings.calibration is not None else None
@@ -164,25 +172,37 @@ def _calibration(findings: Findings, where: str) -> Iterator[Section]:
     yield Section("Calibration", (), paragraphs, [Table(columns, rows)], pictures)
 
 
+def _probability_cell(value: float | None, estimate: Estimate | None) -> str:
+    if value is None:
+        return "-"
+    return _with_interval(value, None if estimate is None else (estimate.low, estimate.high), 4)
+
+
 NAMES = {
     "auc_ovr": "AUC (one against rest)", "nll": "NLL", "brier": "Brier", "ece": "calibration error", "aurc": "AURC",
 }  # fmt: skip
 
 
 def _soft(findings: Findings) -> Iterator[Section]:
-    if findings.soft is None:
+    if not findings.soft:
         return
-    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in vars(findings.soft).items()]
-    text = "Against the distribution of the annotators' votes instead of the one label."
-    yield Section("Against the votes", (), [text], [Table(["measure", "value"], rows)])
+    rows = [
+        [name.replace("_", " "), _with_interval(item.value, (item.low, item.high), 4)]
+        for name, item in findings.soft.items()
+    ]
+    text = (
+        "Against the distribution of the annotators' votes instead of the one label. Percentile bootstrap over images."
+    )
+    yield Section("Against the votes", (), [text], [Table(["measure", "value [95 % interval]"], rows)])
 
 
-def _mistakes(figure: Any) -> Iterator[Section]:
-    if figure is not None:
-        caption = (
-            "Wrong answers of the highest probability. Some are wrong labels: looking at them is part of the result."
-        )
-        yield Section("Surest mistakes", pictures=[Picture(figure, "Surest mistakes", caption)])
+def _mistakes(figure: Any, hard: bool) -> Iterator[Section]:
+    if figure is None:
+        return
+    title, which = ("Mistakes", "The first wrong answers") if hard else (
+        "Surest mistakes", "Wrong answers of the highest probability")  # fmt: skip
+    caption = f"{which}. Some are wrong labels: looking at them is part of the result."
+    yield Section(title, pictures=[Picture(figure, title, caption)])
 
 
 def _cost_facts(subject: Contestant) -> dict[str, str]:
@@ -198,7 +218,6 @@ def _cost_facts(subject: Contestant) -> dict[str, str]:
 
 
 def _card_texts(name: str, estimate: Estimate) -> tuple[str, str]:
-    """The value and its interval: shares in per cent, a correlation as it is."""
-    if name == "mcc":
-        return f"{estimate.value:.3f}", f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
-    return f"{100 * estimate.value:.1f} %", f"95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    """The value and its interval."""
+    value, low, high = (value_text(name, one) for one in (estimate.value, estimate.low, estimate.high))
+    return value if is_correlation(name) else f"{value} %", f"95 % interval {low} to {high}"

@@ -19,12 +19,15 @@ PAIR, PAIR_LINE = 2 + GAP, 1 + HEADING + GAP
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong prediction: its ``row`` in the predictions, true and predicted category, the latter's probability."""
+    """A wrong prediction: its ``row`` in the predictions, true and predicted category, the latter's probability.
+
+    None for a tool that gives labels only.
+    """
 
     row: int
     true: str
     predicted: str
-    probability: float
+    probability: float | None
 
 
 def most_confident_mistakes(predictions: Predictions, limit: int) -> list[Mistake]:
@@ -35,8 +38,12 @@ def most_confident_mistakes(predictions: Predictions, limit: int) -> list[Mistak
     chosen = wrong[np.argsort(-sureness[wrong], kind="stable")][:limit]
     names = predictions.classes
     return [
-        Mistake(int(row), names[predictions.labels[row]], names[predicted[row]], float(sureness[row])) for row in chosen
-    ]
+        Mistake(
+            int(row), names[predictions.labels[row]], names[predicted[row]],
+            None if predictions.hard else float(sureness[row]),
+        )
+        for row in chosen
+    ]  # fmt: skip
 
 
 def augmented_figure(originals: np.ndarray, augmented: np.ndarray, title: str) -> Any:
@@ -78,7 +85,8 @@ def mistakes_figure(
             axes.imshow(
                 maps[place], cmap=HEAT, vmin=0, vmax=1, alpha=OPACITY * maps[place], extent=_place(left + 1, top)
             )
-        _say(axes, f"{mistake.predicted} {100 * mistake.probability:.0f} %\nannotated {mistake.true}", left, top)
+        sureness = "" if mistake.probability is None else f" {100 * mistake.probability:.0f} %"
+        _say(axes, f"{mistake.predicted}{sureness}\nannotated {mistake.true}", left, top)
     if mistakes and maps is not None:
         bar = figure.colorbar(
             ScalarMappable(cmap=HEAT), ax=axes, location="bottom", shrink=0.6, aspect=40, pad=0.02, ticks=[0, 1]

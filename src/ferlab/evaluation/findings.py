@@ -8,7 +8,7 @@ from ferlab.evaluation.metrics import Estimate, Scores, score
 from ferlab.evaluation.probability import ProbabilityScores, probability_scores
 from ferlab.evaluation.probability_intervals import probability_estimates
 from ferlab.evaluation.significance import Spread, mean_and_spread
-from ferlab.evaluation.soft import SoftScores, soft_scores
+from ferlab.evaluation.soft import vote_estimates
 from ferlab.predictions import Predictions
 
 PREFIXES = {"validation": "val", "test": "test"}
@@ -29,9 +29,10 @@ class Findings:
     """What was found; None where there is nothing to find it from.
 
     ``probability``: scores of the probabilities (a tool may give labels only), ``estimates`` the same with intervals.
-    ``calibration``: before and after a temperature that was fitted on validation. ``twin_free``: without images whose
-    pixels were also trained on. ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against
-    the annotators' votes. ``seeds``: headline measures over this run and its repetitions under other seeds.
+    ``calibration``: before and after a temperature that was fitted on validation, ``calibrated_estimates``: after it,
+    with intervals in which the temperature is given. ``twin_free``: without images whose pixels were also trained on.
+    ``augmented`` with ``augmented_scores``: with test-time augmentation. ``soft``: against the annotators' votes.
+    ``seeds``: headline measures over this run and its repetitions under other seeds.
     """
 
     predictions: Predictions
@@ -39,11 +40,17 @@ class Findings:
     probability: ProbabilityScores | None
     estimates: dict[str, Estimate]
     calibration: Calibration | None
+    calibrated_estimates: dict[str, Estimate]
     twin_free: Scores | None
     augmented: Augmented | None
     augmented_scores: Scores | None
-    soft: SoftScores | None
+    soft: dict[str, Estimate]
     seeds: dict[str, Spread] | None
+
+    @property
+    def only_twins(self) -> bool:
+        """Whether the pixels of every image were also trained on, so that none is left for ``twin_free``."""
+        return self.predictions.twins is not None and bool(self.predictions.twins.all())
 
     def flat(self) -> Iterator[tuple[str, float]]:
         """Every number as an MLflow metric, named by the split: ``test_accuracy``, ``test_twin_free_macro_f1``."""
@@ -54,9 +61,8 @@ class Findings:
                 yield from scores.flat(f"{split}_{name}").items()
         if self.probability is not None:
             yield from _named(split, self.probability.values())
-        for name, item in self.estimates.items():
-            yield f"{split}_{name}_low", item.low
-            yield f"{split}_{name}_high", item.high
+        yield from _ends(split, self.estimates)
+        yield from _ends(f"{split}_calibrated", self.calibrated_estimates)
         for name, spread in (self.seeds or {}).items():
             yield f"{split}_{name}_mean_over_seeds", spread.mean
             if spread.std is not None:
@@ -64,8 +70,8 @@ class Findings:
         if self.calibration is not None:
             yield f"{split}_temperature", self.calibration.temperature
             yield from _named(f"{split}_calibrated", self.calibration.after.values())
-        if self.soft is not None:
-            yield from _named(split, vars(self.soft))
+        yield from _named(split, {name: item.value for name, item in self.soft.items()})
+        yield from _ends(split, self.soft)
 
 
 def find(
@@ -80,26 +86,34 @@ def find(
 
     ``validation`` is what the temperature is fitted on, ``other_seeds`` the headline measures of the repetitions.
     """
-    twins = predictions.twins is not None and predictions.twins.any()
+    twins = 0 if predictions.twins is None else int(predictions.twins.sum())
     scores = score(predictions, resamples, seed)
+    calibration = None if predictions.hard or validation is None else calibrate(validation, predictions)
     own = {name: item.value for name, item in scores.estimates.items()}
     return Findings(
         predictions,
         scores,
         None if predictions.hard else probability_scores(predictions),
         {} if predictions.hard else probability_estimates(predictions, resamples, seed),
-        None if predictions.hard or validation is None else calibrate(validation, predictions),
-        score(predictions.twin_free(), resamples, seed) if twins else None,
+        calibration,
+        {} if calibration is None else probability_estimates(calibration.predictions, resamples, seed),
+        score(predictions.twin_free(), resamples, seed) if 0 < twins < len(predictions) else None,
         augmented,
         score(augmented.predictions, resamples, seed) if augmented else None,
-        None
+        {}
         if predictions.hard or predictions.votes is None
-        else soft_scores(predictions.probabilities, predictions.votes),
+        else vote_estimates(predictions.probabilities, predictions.votes, resamples, seed),
         {name: mean_and_spread([value, *(one[name] for one in other_seeds)]) for name, value in own.items()}
         if other_seeds
         else None,
     )
 
 
-def _named(prefix: str, values: dict[str, float | None]) -> Iterator[tuple[str, float]]:
+def _ends(prefix: str, estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, float]]:
+    for name, item in estimates.items():
+        yield f"{prefix}_{name}_low", item.low
+        yield f"{prefix}_{name}_high", item.high
+
+
+def _named(prefix: str, values: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
     return ((f"{prefix}_{name}", value) for name, value in values.items() if value is not None)

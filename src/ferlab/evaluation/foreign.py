@@ -16,6 +16,8 @@ ID_NAMES = ("id", "sample_id", "sample id")
 LABEL_NAMES = ("prediction", "predicted", "label")
 PROBABILITY_PREFIX = "p_"
 SUM_TOLERANCE = 1e-3
+ENCODING = "utf-8-sig"
+"""UTF-8 with or without the mark that Excel puts at the beginning of a file."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def _table(path: Path) -> Any:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding=ENCODING) as file:
             header = next(csv.reader(file), [])
         keys = [name for name in header if name.strip().lower() in ID_NAMES]
-        table = pd.read_csv(path, converters=dict.fromkeys(keys, str), encoding="utf-8")  # ids stay as they are written
+        table = pd.read_csv(
+            path, converters=dict.fromkeys(keys, str), encoding=ENCODING
+        )  # ids stay as they are written
     except (OSError, ValueError, pa.ArrowException) as error:
         message = f"predictions={path}: neither CSV nor Parquet can be read there ({first_line(error)})."
         raise UserError(message) from error

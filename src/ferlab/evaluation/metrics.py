@@ -42,7 +42,7 @@ def as_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
 class ClassRow:
     """One row of the per-class table; precision, recall and F1 are 0 where they are undefined.
 
-    Intervals are at ``LEVEL``, None for a class without samples.
+    Intervals are at ``LEVEL``, None for a class without samples, that of precision also for one never predicted.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ClassRow:
     support: int
     recall_interval: Interval | None = None
     f1_interval: Interval | None = None
+    precision_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,14 @@ class Scores:
 class Rates:
     """Rates of the k classes in m confusion matrices: (m, k) each, 0 where undefined; ``support`` counts samples.
 
-    ``present``: the class occurs or is predicted.
+    ``predicted`` counts answers, ``present``: the class occurs or is predicted.
     """
 
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
     support: np.ndarray
+    predicted: np.ndarray
     present: np.ndarray
 
 
@@ -144,7 +146,9 @@ def class_rates(confusions: np.ndarray) -> Rates:
         return np.divide(part, whole, out=np.zeros_like(correct), where=whole > 0)
 
     both = support + predicted
-    return Rates(share(correct, predicted), share(correct, support), share(2 * correct, both), support, both > 0)
+    return Rates(
+        share(correct, predicted), share(correct, support), share(2 * correct, both), support, predicted, both > 0
+    )
 
 
 def averages(rates: Rates) -> dict[str, np.ndarray]:
@@ -193,6 +197,7 @@ def _per_class(found: Rates, drawn: Rates, classes: tuple[str, ...]) -> tuple[Cl
     rows = []
     for place, name in enumerate(classes):
         support, occurs = int(found.support[0, place]), drawn.support[:, place] > 0
+        answered = drawn.predicted[:, place] > 0
         known = support > 0 and occurs.any()
         rows.append(
             ClassRow(
@@ -203,6 +208,9 @@ def _per_class(found: Rates, drawn: Rates, classes: tuple[str, ...]) -> tuple[Cl
                 support=support,
                 recall_interval=interval(drawn.recall[occurs, place]) if known else None,
                 f1_interval=interval(drawn.f1[occurs, place]) if known else None,
+                precision_interval=interval(drawn.precision[answered, place])
+                if known and found.predicted[0, place] and answered.any()
+                else None,
             )
         )
     return tuple(rows)

@@ -1,6 +1,6 @@
 """95 % intervals of the scores of probabilities, each by the way that fits what it is."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from ferlab.predictions import Predictions
 
 HOW = (
     "NLL and Brier: percentile bootstrap over images; AUC and AURC: from the influence of each image; calibration "
-    "error: bootstrap of its bins, less what chance adds"
+    "error: bootstrap of its bins, less what chance adds, which in simulations holds the truth in 90 to 98 of 100 sets "
+    "and not in 95 of them always"
 )
 
 
@@ -29,7 +30,7 @@ def probability_estimates(predictions: Predictions, resamples: int, seed: int) -
     tells.
     """
     values = probability_scores(predictions)
-    found = dict(_loss_estimates(predictions, resamples, seed))
+    found = mean_estimates(sample_losses(predictions), resamples, seed)
     found["ece"] = Estimate(values.ece, *calibration_interval(predictions, resamples, seed))
     influence = aurc_influence(predictions)
     half = _half_width(influence)
@@ -41,15 +42,19 @@ def probability_estimates(predictions: Predictions, resamples: int, seed: int) -
     return found
 
 
-def _loss_estimates(predictions: Predictions, resamples: int, seed: int) -> Iterator[tuple[str, Estimate]]:
-    """Losses are drawn one by one, unlike counts (`make bench-evaluation` says how long that takes)."""
-    losses = sample_losses(predictions)
-    table = np.column_stack(list(losses.values()))
+def mean_estimates(columns: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, Estimate]:
+    """The mean of each column (n,), a number of each image, with its interval by the percentile bootstrap.
+
+    Images are drawn one by one, unlike counts (`make bench-evaluation` says how long that takes), for all columns once.
+    """
+    table = np.column_stack(list(columns.values()))
     generator, n = np.random.default_rng(seed), len(table)
     draws = (np.bincount(generator.integers(0, n, n, dtype=np.int32), minlength=n) for _ in range(resamples))
     means = np.array([times @ table for times in draws]) / n
-    for place, (name, values) in enumerate(losses.items()):
-        yield name, Estimate(float(values.mean()), *interval(means[:, place]))
+    return {
+        name: Estimate(float(values.mean()), *interval(means[:, place]))
+        for place, (name, values) in enumerate(columns.items())
+    }
 
 
 def calibration_interval(predictions: Predictions, resamples: int, seed: int) -> tuple[float, float]:

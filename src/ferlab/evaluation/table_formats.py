@@ -1,4 +1,4 @@
-"""Numbers and tables as text: per cent with its interval; Markdown, LaTeX (booktabs) and CSV for other programs."""
+"""Numbers and tables as text: measures with their intervals; Markdown, LaTeX (booktabs) and CSV for other programs."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.metrics import Estimate
+from ferlab.evaluation.significance import PairedDifference, Spread
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -16,9 +17,30 @@ SPECIAL = {
 """Characters that LaTeX would read as its own, or that its standard fonts lack."""
 
 
+def is_correlation(measure: str) -> bool:
+    """Whether a measure, such as ``mcc`` or ``twin_free_mcc``, lies in -1..1; all others are shares."""
+    return measure.endswith("mcc")
+
+
+def value_text(measure: str, value: float, sign: str = "") -> str:
+    """``62.4``, per cent, for a share; ``0.571`` for a correlation; ``sign`` "+" for a difference."""
+    return f"{value:{sign}.3f}" if is_correlation(measure) else f"{100 * value:{sign}.1f}"
+
+
+def with_interval(measure: str, item: Estimate | PairedDifference, sign: str = "") -> str:
+    """``62.4 [60.8, 64.0]``: the value of a measure with the ends of its interval."""
+    value, low, high = (value_text(measure, one, sign) for one in (item.value, item.low, item.high))
+    return f"{value} [{low}, {high}]"
+
+
+def with_deviation(measure: str, spread: Spread) -> str:
+    """``62.4 ± 0.5``: mean and standard deviation, the latter from two values on."""
+    return value_text(measure, spread.mean) + ("" if spread.std is None else f" ± {value_text(measure, spread.std)}")
+
+
 def percent(estimate: Estimate) -> str:
-    """``62.4 [60.8, 64.0]``: per cent with the ends of the interval."""
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    """``62.4 [60.8, 64.0]``: a share in per cent with the ends of the interval."""
+    return with_interval("share", estimate)
 
 
 def as_markdown(table: Table) -> str:

@@ -1,5 +1,6 @@
 """An ensemble as one Keras model: raw pixels in, the combination of the members' probabilities out."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -71,6 +72,12 @@ def _answer(member: Any, position: int, image: Any) -> Any:
     if isinstance(answer, dict):  # valence and arousal of a second head are left out
         answer = answer[PROBABILITIES]
     return keras.ops.cast(answer, "float32")
+
+
+def members_inside(model: Any) -> dict[int, Any]:
+    """The members that ``ensemble_model`` built into ``model``, by their place among the members that it was given."""
+    found = ((re.match(r"member(\d+)_", operation.name), operation) for operation in model.operations)
+    return {int(match[1]): operation for match, operation in found if match}
 
 
 class _Together:

@@ -1,5 +1,6 @@
 """Grad-CAM (Selvaraju et al. 2017): where in an image a network saw a category."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,28 @@ def class_activation(model: Any, images: np.ndarray, classes: np.ndarray) -> np.
         weights = logit_gradients(top, features, classes[batch]).mean(axis=(1, 2), keepdims=True)
         coarse = np.maximum((weights * features).sum(axis=-1), 0)
         enlarged = np.stack([cv2.resize(one, (size_px, size_px), interpolation=cv2.INTER_LINEAR) for one in coarse])
-        strongest = enlarged.max(axis=(1, 2), keepdims=True)
-        maps.append(np.divide(enlarged, strongest, out=np.zeros_like(enlarged), where=strongest > 0))
+        maps.append(_to_one(enlarged))
     return np.concatenate(maps)
+
+
+def weighted_activation(
+    members: Sequence[tuple[Any, np.ndarray]], images: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """The mean of the members' maps, as ``class_activation`` gives them, the strongest place 1 again.
+
+    ``members``: models, each with its weights (classes,): that of the image's class counts.
+    """
+    maps = [
+        weights[classes].astype(np.float32)[:, None, None] * class_activation(model, images, classes)
+        for model, weights in members
+    ]
+    return _to_one(np.sum(maps, axis=0))
+
+
+def _to_one(maps: np.ndarray) -> np.ndarray:
+    strongest = maps.max(axis=(1, 2), keepdims=True)
+    scaled: np.ndarray = np.divide(maps, strongest, out=np.zeros_like(maps), where=strongest > 0)
+    return scaled
 
 
 def can_explain(model: Any) -> bool:

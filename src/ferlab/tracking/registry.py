@@ -84,6 +84,28 @@ def champion_of(name: str) -> tuple[str, str] | None:
     return str(version.version), str(version.tags.get("ferlab.run", ""))
 
 
+def declared(name: str) -> dict[str, str]:
+    """The tags of a registered model; none where there is no such model. UserError when the registry cannot tell."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        return dict(MlflowClient().get_registered_model(name).tags)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        message = f"model={name}: the registry does not tell its tags ({first_line(error)})."
+        raise UserError(message) from error
+
+
+def declare(name: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a registered model."""
+    from mlflow.tracking import MlflowClient
+
+    for key, value in tags.items():
+        MlflowClient().set_registered_model_tag(name, key, value)
+
+
 def crown(name: str, version: str) -> None:
     """Make a version the champion: ``models:/NAME@champion``."""
     from mlflow.tracking import MlflowClient
