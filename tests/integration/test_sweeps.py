@@ -213,3 +213,5 @@ def test_eight_processes_on_a_fresh_store_prepare_once(tmp_path: Path) -> None:
     assert sorted(run.data.params["seed"] for run in trained) == [str(seed) for seed in range(8)]
     assert len({run.data.tags["dataset.digest"] for run in trained}) == 1
     assert len(list((home / "prepared").glob("*/manifest.json"))) == 1
+    (prepare,) = (run.info.run_id for run in runs if run.data.tags["ferlab.stage"] == "prepare")
+    assert {run.data.tags.get("ferlab.from.prepare") for run in trained} == {prepare}
