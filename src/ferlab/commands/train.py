@@ -22,7 +22,9 @@ from ferlab.commands.prepared_data import ensure_prepared, on_this_machine
 from ferlab.commands.resumption import CURVES, checkpoints_of, interrupted_run, require_no_settings, startable
 from ferlab.commands.teacher import teacher_of, teachers_answers
 from ferlab.commands.training_record import (
+    SETTINGS,
     Trained,
+    all_settings,
     log_augmented_sample,
     log_history,
     log_model_facts,
@@ -140,6 +142,7 @@ def train(
             checkpoints = checkpoints_of(run.id, context)
             if not resumed:
                 held.enter_context(checkpoints.alone(run.id))
+                run.log_json(all_settings(config, context.raw), SETTINGS)
             _describe(run, config, context, prepared, prepare_run)
             run.set_tags(tags or {})
             earlier_s = sum(row["seconds"] for row in checkpoints.history())
