@@ -1,5 +1,6 @@
 """What a training was recorded with against what would be trained now: settings that came, went or changed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from ferlab.tracking.records import find_run
 @pytest.fixture
 def raw(composing: None) -> dict[str, Any]:
     """A config as ``ferlab train`` composes it."""
-    plain: Any = OmegaConf.to_container(compose("train", overrides=["backbone=mobilenetv2", "recipe=two_phase"]), resolve=True)
+    plain: Any = OmegaConf.to_container(
+        compose("train", overrides=["backbone=mobilenetv2", "recipe=two_phase"]), resolve=True
+    )
     del plain["sweep"]
     return dict(plain)
 
@@ -28,14 +31,18 @@ def typed(raw: dict[str, Any]) -> TrainConfig:
     return validate(OmegaConf.create(raw), TrainConfig, machine_facts())
 
 
+def against_now(run_id: str, context: Context) -> Comparison:
+    repeated = again(ReproduceConfig(run_id), context)
+    return compare(environment_then(find_run(run_id)), environment_now(repeated, ""))
+
+
 def compared(context: Context, raw: dict[str, Any], listed: dict[str, str] | None) -> Comparison:
     """A finished run with that config, and with that list of all its settings, against now."""
     with context.store.run("train", "study", "then") as run:
         run.log_config(raw)
         if listed is not None:
             run.log_json(listed, SETTINGS)
-    repeated = again(ReproduceConfig(run.id), context)
-    return compare(environment_then(find_run(run.id)), environment_now(repeated, ""))
+    return against_now(run.id, context)
 
 
 @pytest.fixture
@@ -66,3 +73,15 @@ def test_settings_that_came_went_or_have_another_default_are_named(context: Cont
 def test_a_setting_that_an_older_run_lacks_is_named(context: Context, raw: dict[str, Any]) -> None:
     del raw["augment"]["mixup"]
     assert compared(context, raw, None).settings == ("augment.mixup: absent then, 0.0 now",)
+
+
+def test_that_other_code_went_on_with_an_interrupted_run_is_said(context: Context, raw: dict[str, Any]) -> None:
+    store = context.store
+    with pytest.raises(KeyboardInterrupt), store.run("train", "study", "then") as run:  # noqa: PT012
+        run.log_config(raw)
+        raise KeyboardInterrupt
+    code = replace(store.code, sources="f" * 64, packages="keras==1.0\n")
+    with replace(store, code=code).run("train", "study", "then", resume=run.id):
+        pass
+    (row,) = (row for row in against_now(run.id, context).differing if row.what == "after an interruption")
+    assert row.then == f"went on with other: code in src/ ({'f' * 12}), packages"

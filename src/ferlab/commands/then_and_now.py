@@ -17,7 +17,7 @@ from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.models.catalog import backbone
 from ferlab.tracking.code_state import commands_to, tree_of
-from ferlab.tracking.environment import Environment, overlaid, packages_of
+from ferlab.tracking.environment import RESUMED, Environment, overlaid, packages_of
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import flatten
 from ferlab.training.precision import choose_precision
@@ -72,7 +72,8 @@ def environment_then(record: RunRecord) -> Environment:
     patch = patch_of(record)
     files = None if tree is None else overlaid(tree, patch.read_text(encoding="utf-8") if patch else "")
     packages = packages_of(_text(record, "code/packages.txt"))
-    return Environment(record.tags, files, packages, _settings_then(record))
+    later = packages_of(_text(record, f"code/{RESUMED}/packages.txt"))
+    return Environment(record.tags, files, packages, _settings_then(record), later)
 
 
 def environment_now(repeated: Again, digest: str) -> Environment:

@@ -16,6 +16,7 @@ from ferlab import interrupts
 from ferlab.errors import Pruned, UserError, first_line
 from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
+from ferlab.tracking.environment import RESUMED
 from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
@@ -29,8 +30,6 @@ PASSWORDS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 """For a server that does not let one in."""
 DATABASE = "mlflow.db"
 """The store's file below FERLAB_HOME, where no server is named."""
-RESUMED = "resumed"
-"""Before the tags, and below the folder, of the code that went on with an interrupted run."""
 
 
 @dataclass(frozen=True)
