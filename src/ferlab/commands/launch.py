@@ -3,7 +3,7 @@
 import os
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,7 +43,7 @@ class Context:
     """What a command needs beside its config. ``raw`` is the composed config as plain data.
 
     ``on_epoch`` is told of every epoch that is over, counted from 1, and the best validation accuracy until then; it
-    may end the training (``Pruned``). ``in_sweep``: one of many jobs.
+    may end the training (``Pruned``). ``overrides``: what somebody asked for, empty for a job of a sweep.
     """
 
     command: str
@@ -51,7 +51,7 @@ class Context:
     raw: dict[str, Any]
     terminal: Terminal = field(default_factory=Terminal)
     on_epoch: Callable[[int, float], None] = lambda epoch, best_accuracy: None
-    in_sweep: bool = False
+    overrides: Sequence[str] = ()
     cloud: "Session | None" = None
     _store: Store | None = None
 
@@ -132,19 +132,28 @@ def _traceback_of(error: Exception) -> str:
 
 
 class Job:
-    """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay."""
+    """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay.
 
-    def __init__(self, command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> None:
-        self.command, self.schema, self.work = command, schema, work
+    ``overrides``: what the config was composed of, None where Hydra was started by the command line and knows it.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        schema: type[Any],
+        work: Callable[[Any, Context], dict[str, Any]],
+        overrides: Sequence[str] | None = None,
+    ) -> None:
+        self.command, self.schema, self.work, self.overrides = command, schema, work, overrides
         self.outcomes: list[Outcome] = []
 
     def __call__(self, cfg: DictConfig) -> Outcome:
         """Carry out ``work`` with a composed config. Its errors become the outcome; interrupts pass."""
-        context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {})
         sweep_job = _job_of_sweep()
+        asked = () if sweep_job else _asked() if self.overrides is None else self.overrides
+        context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {}, overrides=asked)
         try:
-            with_absolute_paths(cfg)
-            config = validate(cfg, self.schema, machine_facts())
+            config = self.typed(cfg)
             context.raw = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
             context.raw.pop("sweep", None)  # it stands on the sweep's own run
             _reach(config, context)
@@ -161,6 +170,17 @@ class Job:
                 sweep_job.fail(error, context, study_of(cfg))
         self.outcomes.append(outcome)
         return outcome
+
+    def typed(self, cfg: DictConfig) -> Any:
+        """The validated config; paths in ``cfg`` become absolute."""
+        with_absolute_paths(cfg)
+        return validate(cfg, self.schema, machine_facts())
+
+
+def _asked() -> Sequence[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
 
 
 def _job_of_sweep() -> "SweepJob | None":

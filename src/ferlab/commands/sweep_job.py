@@ -69,7 +69,6 @@ class SweepJob:
         self, work: Callable[[Any, Context], dict[str, Any]], config: Any, context: Context
     ) -> dict[str, Any]:
         """The result of ``work``; of a trial with several seeds their results under ``repetitions``."""
-        context.in_sweep = True
         self.trial = self._open_trial()
         results: list[dict[str, Any]] = []
         try:

@@ -19,6 +19,12 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
     return [argument if argument.startswith("-") else _quoted(argument, parser) for argument in arguments]
 
 
+def value_of(key: str, overrides: Sequence[str]) -> str | None:
+    """What the last override of a key says, also one that is written ``+key=`` or ``++key=``; None without one."""
+    values = [value for name, equals, value in (text.partition("=") for text in overrides) if name.lstrip("+") == key]
+    return values[-1] if values else None
+
+
 def explain(error: Exception, command: str) -> str:
     """One line for an error of Hydra's composition, without its search path and advice for programmers."""
     text = " ".join(str(error).split("Config search path")[0].split())
@@ -52,7 +58,7 @@ def _quoted(argument: str, parser: OverridesParser) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         return argument
-    if key in RUN_KEYS and RUN_REFERENCES.fullmatch(value):
+    if key.lstrip("+") in RUN_KEYS and RUN_REFERENCES.fullmatch(value):
         # an id such as 12e45678 would be read as a number
         listed = ",".join(_quote(reference) for reference in value.strip("[]").split(","))
         return f"{key}=[{listed}]" if value.startswith("[") else f"{key}={listed}"
