@@ -32,26 +32,27 @@ def children_of(workplace: Workplace, name: str) -> list[Any]:
 
 @pytest.mark.slow
 def test_a_grid_is_one_run_with_one_below_it_for_every_job(workplace: Workplace) -> None:
-    done = workplace.ferlab(*SMALL, "backbone=seq1,seq2", "seed=0,-1", "sweep.name=grid")
+    done = workplace.ferlab(*SMALL, "backbone=seq1,seq2", "recipe.affect=0,1", "sweep.name=grid")
     assert done.code == 2
-    assert done.err.count("seed: must lie in") == 2
+    assert done.err.count("has no valence and arousal") == 2
     assert len(done.result) == 2
     parent, children = parent_of(workplace, "grid"), children_of(workplace, "grid")
     assert parent.info.status == "FAILED"
     assert "2 of 4 jobs failed" in parent.data.tags["ferlab.error"]
     assert {run.info.run_name: run.info.status for run in children} == {
-        "seq1-s0": "FINISHED", "seq1-s-1": "FAILED", "seq2-s0": "FINISHED", "seq2-s-1": "FAILED",
+        "seq1-affect=0": "FINISHED", "seq1-affect=1": "FAILED",
+        "seq2-affect=0": "FINISHED", "seq2-affect=1": "FAILED",
     }  # fmt: skip
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert all("seed" in run.data.tags["ferlab.error"] for run in children if run.info.status == "FAILED")
+    assert all("valence" in run.data.tags["ferlab.error"] for run in children if run.info.status == "FAILED")
     best = workplace.run(parent.data.tags["ferlab.best"])
     scores = [run.data.metrics["val_accuracy"] for run in children if run.info.status == "FINISHED"]
     assert best.data.metrics["val_accuracy"] == max(scores) == parent.data.metrics["best_accuracy"]
     artifacts = workplace.artifacts(parent.info.run_id)
     with (artifacts / "jobs.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["backbone"], row["seed"], row["status"]) for row in rows] == [
-        ("seq1", "0", "finished"), ("seq1", "-1", "failed"), ("seq2", "0", "finished"), ("seq2", "-1", "failed"),
+    assert [(row["backbone"], row["recipe.affect"], row["status"]) for row in rows] == [
+        ("seq1", "0", "finished"), ("seq1", "1", "failed"), ("seq2", "0", "finished"), ("seq2", "1", "failed"),
     ]  # fmt: skip
     assert (artifacts / "figures/parallel_coordinates.png").stat().st_size > 5000
     assert Counter(run.data.tags["ferlab.stage"] for run in workplace.runs())["prepare"] == 1
@@ -61,6 +62,8 @@ def test_a_typing_error_ends_a_sweep_before_it_begins(workplace: Workplace) -> N
     before = len(workplace.runs())
     refused = workplace.ferlab(*SMALL, "seed=0,1", "backbone=seq1,seq3")
     assert "seq3" in refused.complaint
+    refused = workplace.ferlab(*SMALL, "seed=0,1", "recipe.batch_size=32,foo")
+    assert "recipe.batch_size: must be a whole number" in refused.complaint
     assert len(workplace.runs()) == before
 
 

@@ -24,6 +24,7 @@ from ferlab.commands.launch import (
     machine_facts,
     study_of,
 )
+from ferlab.commands.sweep_check import check_jobs
 from ferlab.commands.sweep_job import Shared
 from ferlab.commands.sweep_record import log_summary, show_summary
 from ferlab.commands.terminal import Terminal
@@ -230,10 +231,10 @@ def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
 
 
 def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
-    """Compose jobs in which every choice occurs, so that a typing error ends the sweep before it begins.
+    """End a sweep before it begins that cannot go well.
 
     Raises:
-        UserError: nothing that varies, for Optuna to choose; a launcher that takes all jobs at once.
+        UserError: nothing that varies, for Optuna to choose; a launcher that takes all jobs at once; see check_jobs.
 
     """
     launcher = type(hydra.launcher).__name__
@@ -259,8 +260,7 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
         raise UserError(message)
     if plan.strategy == GRID:
         space.grid()
-    for overrides in space.samples():
-        hydra.context.config_loader.load_sweep_config(hydra.config, list(overrides))
+    check_jobs(space, hydra.job, lambda job: hydra.context.config_loader.load_sweep_config(hydra.config, list(job)))
 
 
 def _await_workers(record: RunRecord, store: Store) -> None:
