@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ferlab import interrupts
-from ferlab.errors import Pruned, UserError, first_line
+from ferlab.errors import Pruned, UserError, first_line, one_line
 from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
 from ferlab.tracking.environment import RESUMED
@@ -101,8 +101,7 @@ class Store:
             raise
         except BaseException as error:
             with contextlib.suppress(Exception):
-                text = str(error).splitlines() or [""]
-                run.set_tags({"ferlab.error": f"{type(error).__name__}: {text[0]}"[:4000]})
+                run.set_tags({"ferlab.error": f"{type(error).__name__}: {one_line(error)}"})
             raise
         finally:
             with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():
