@@ -72,6 +72,11 @@ def settings_of(flat: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in flat.items() if key not in PATHS and key.split(".")[0] not in NO_SETTINGS}
 
 
+def log_settings(run: Run, config: TrainConfig, raw: Mapping[str, Any]) -> None:
+    """All settings as ``settings.json``: what the run begins with."""
+    run.log_json(all_settings(config, raw), SETTINGS)
+
+
 def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:
     """Summary, parameters, precision, devices, and whether the base was pretrained (and why not, when it should be).
 
