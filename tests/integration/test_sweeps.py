@@ -67,6 +67,19 @@ def test_a_typing_error_ends_a_sweep_before_it_begins(workplace: Workplace) -> N
     assert len(workplace.runs()) == before
 
 
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_before_it_had_a_plan_is_not_in_the_way(workplace: Workplace) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace.home / 'mlflow.db'}")
+    torn = client.create_run("0", tags={"ferlab.stage": "sweep"}, run_name="torn")
+    client.set_terminated(torn.info.run_id, "KILLED")
+    assert "no sweep of that name" in workplace.ferlab("train", "-m", "sweep.resume=torn").complaint
+    done = workplace.ferlab(*SMALL, "seed=0,1", "sweep.name=torn")
+    assert done.code == 0, done.err
+    assert len(done.result) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -196,7 +196,17 @@ def _planned(strategy: str, overrides: Sequence[str], asked: Sweep, hydra: Hydra
 
 
 def _named(name: str) -> list[RunRecord]:
-    return [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == SWEEP_STAGE]
+    found = [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == SWEEP_STAGE]
+    return [one for one in found if _begun(one)]
+
+
+def _begun(record: RunRecord) -> bool:
+    """Whether it has a plan or jobs: a sweep that was killed before it had can neither go on nor be in the way."""
+    try:
+        record.artifact(PLAN)
+    except UserError:
+        return bool(children_of(record.id))
+    return True
 
 
 def _recorded(name: str) -> RunRecord:
