@@ -21,7 +21,7 @@ def children(names: int, length: int) -> list[Child]:
 
 def logged(context: Context, found: list[Child]) -> RunRecord:
     with context.store.run("sweep", "study", "many") as run:
-        log_summary(run, found, Space((), ()), ["accuracy"], 1.0)
+        log_summary(run, found, Space((), ()), ["accuracy"])
     return find_run(run.id)
 
 

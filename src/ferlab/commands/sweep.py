@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ from ferlab.tracking.run import Run
 from ferlab.tracking.store import Store, connect
 
 GRID, OPTUNA = "grid", "optuna"
-PLAN = "plan.json"
+PLAN, MINUTES = "plan.json", "minutes"
 CHANGEABLE = ("trials", "minutes", "storage")
 """Settings of a sweep that may be others when it is gone on with."""
 LAZY_LAUNCHERS = ("BasicLauncher", "WorkersLauncher")
@@ -139,16 +139,23 @@ def _carry_out(
     varied = tuple(axis.name for axis in space.axes)
     shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed=record is not None)
     os.environ[SWEEP_VARIABLE] = shared.as_text()
-    started, before = time.monotonic(), record.metrics.get("minutes", 0.0) if record else 0.0
+    started, before = time.monotonic(), record.metrics.get(MINUTES, 0.0) if record else 0.0
+
+    def minutes() -> float:
+        """Spent so far; on the run each time, which may be killed."""
+        spent = before + (time.monotonic() - started) / 60
+        run.log_metrics({MINUTES: spent})
+        return spent
+
     try:
-        returns = hydra.launcher.launch(_jobs(plan, space, study, terminal, record), 0)
+        returns = hydra.launcher.launch(_jobs(plan, space, study, terminal, record, minutes), 0)
         hydra.job.outcomes[:] = [_outcome(one) for one in returns]
     finally:
         del os.environ[SWEEP_VARIABLE]
         store.close_orphans()  # of workers that were killed
         children = children_of(run.id)
-        minutes = before + (time.monotonic() - started) / 60
-        log_summary(run, children, space, plan.settings.objectives, minutes)
+        minutes()
+        log_summary(run, children, space, plan.settings.objectives)
     show_summary(terminal, plan.name, run.id, children, plan.settings.objectives)
     failed = max(
         sum(child.status == FAILED for child in children),
@@ -160,11 +167,11 @@ def _carry_out(
 
 
 def _jobs(
-    plan: Plan, space: Space, study: Any, terminal: Terminal, record: RunRecord | None
+    plan: Plan, space: Space, study: Any, terminal: Terminal, record: RunRecord | None, minutes: Callable[[], float]
 ) -> Sequence[Sequence[str]]:
     """The overrides of the jobs that are to be done, each with its number."""
     if study is not None:
-        return TrialJobs(study, space, plan.settings, numbered, terminal)
+        return TrialJobs(study, space, plan.settings, numbered, terminal, minutes)
     done = {child.number for child in children_of(record.id) if child.status == FINISHED} if record else set()
     return [numbered(list(job), number) for number, job in enumerate(space.grid()) if number not in done]
 

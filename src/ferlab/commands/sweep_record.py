@@ -24,12 +24,12 @@ NOTE_LENGTH = 8000
 """MLflow cuts the text of a tag there."""
 
 
-def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str], minutes: float) -> None:
+def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str]) -> None:
     """Table, counts, best job, figures; written anew each time."""
     best = best_of(children, objectives)
     counted = Counter(child.status for child in children)
     run.log_text(_csv(children, space, objectives), TABLE)
-    run.log_metrics({f"jobs_{status}": counted[status] for status in STATUSES} | {"minutes": minutes})
+    run.log_metrics({f"jobs_{status}": counted[status] for status in STATUSES})
     run.log_metrics({"epochs": sum(child.metrics.get("epochs", 0) for child in children)})
     tables = _tables(children, objectives)[::-1]
     run.log_text(_text(tables), SUMMARY)
