@@ -136,7 +136,7 @@ def _carry_out(
     run.log_json(plan.recorded(), PLAN)
     if record is None:
         run.log_config({"command": plan.command, "strategy": plan.strategy, "overrides": " ".join(plan.overrides)})
-    varied = tuple(axis.name for axis in space.axes)
+    varied = {axis.name: list(axis.choices or ()) for axis in space.axes}
     shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed=record is not None)
     os.environ[SWEEP_VARIABLE] = shared.as_text()
     started, before = time.monotonic(), record.metrics.get(MINUTES, 0.0) if record else 0.0

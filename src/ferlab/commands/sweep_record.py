@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ferlab.commands.terminal import Terminal, duration
+from ferlab.config.overrides import endings
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.sweep_figures import Setting, front_figure, importance_figure, parallel_coordinates_figure
 from ferlab.evaluation.table_formats import as_markdown
@@ -87,9 +88,10 @@ def _log_figures(run: Run, children: Sequence[Child], space: Space, objectives: 
     varied = [axis for axis in space.axes if len({child.values.get(axis.name) for child in children}) > 1]
     if not varied:
         return
+    short = endings([axis.name for axis in varied], ".")
     settings = [
         Setting(
-            axis.name,
+            short[axis.name],
             tuple(child.values.get(axis.name, "") for child in children),
             getattr(axis.distribution, "log", False),
         )
