@@ -1,5 +1,6 @@
 """What ends a sweep before it begins: a wrong value, one that does not go with the others, one of the whole process."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,13 @@ from ferlab.errors import UserError
 from ferlab.sweeping.space import space_of
 
 
-def check(*overrides: str) -> None:
+def check(*overrides: str) -> list[str]:
     def work(config: Any, context: Any) -> dict[str, Any]:
         raise AssertionError
 
     space = space_of(OverridesParser.create().parse_overrides(list(overrides)))
     job = Job("train", TrainConfig, work)
-    check_jobs(space, job, lambda one: compose("train", overrides=list(one), return_hydra_config=True))
+    return check_jobs(space, job, lambda one: compose("train", overrides=list(one), return_hydra_config=True))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,15 @@ def test_what_a_process_takes_once_does_not_vary(composing: None, key: str, valu
     with pytest.raises(UserError, match=f"^{key}: .* and .* in one sweep.* Give each a sweep of its own"):
         check("seed=0,1", f"{key}={values}")
     check("seed=0,1", f"{key}={values.partition(',')[0]}")
+
+
+def test_paths_that_begin_in_the_working_folder_are_told(
+    composing: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.weights.h5").touch()
+    assert check("seed=0,1", "backbone.weights=none,mine.weights.h5") == ["backbone.weights=mine.weights.h5"]
+    assert check("seed=0,1", f"backbone.weights={tmp_path / 'mine.weights.h5'}") == []
 
 
 def test_a_wide_search_passes(composing: None) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -112,10 +112,20 @@ NO_PATHS = ("imagenet", "none")
 
 def with_absolute_paths(cfg: DictConfig) -> None:
     """Make the PATHS of a composed config absolute, in place."""
+    for key, path in _paths(cfg):
+        OmegaConf.update(cfg, key, str(path.absolute()))
+
+
+def relative_paths(cfg: DictConfig) -> list[str]:
+    """The PATHS of a composed config that begin in the working folder, as ``key=path``."""
+    return [f"{key}={path}" for key, path in _paths(cfg) if not path.is_absolute()]
+
+
+def _paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value and value not in NO_PATHS and not is_remote(value):
-            OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
+            yield key, Path(value).expanduser()
 
 
 class JobError(Exception):

@@ -235,9 +235,6 @@ def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
     if other:
         message = f"sweep.resume={plan.name}: goes on with the recorded settings; leave out {' '.join(other)}."
         raise UserError(message)
-    if Path(plan.folder) != Path.cwd():
-        message = f"sweep.resume={plan.name}: was begun in {plan.folder}, where its paths begin. Go on from there."
-        raise UserError(message)
     given = {text.partition("=")[0].removeprefix("sweep.") for text in overrides}
     changed = {key: getattr(asked, key) for key in CHANGEABLE if key in given}
     place = plan.study_place or asked.storage
@@ -277,7 +274,11 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
         raise UserError(message)
     if plan.strategy == GRID:
         space.grid()
-    check_jobs(space, hydra.job, lambda job: hydra.context.config_loader.load_sweep_config(hydra.config, list(job)))
+    load = hydra.context.config_loader.load_sweep_config
+    relative = check_jobs(space, hydra.job, lambda job: load(hydra.config, list(job)))
+    if relative and Path(plan.folder) != Path.cwd():
+        message = f"sweep.resume={plan.name}: {relative[0]} begins in {plan.folder}. Go on from there."
+        raise UserError(message)
 
 
 def _await_workers(record: RunRecord, store: Store) -> None:

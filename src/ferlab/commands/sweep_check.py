@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ferlab.commands.launch import Job
+from ferlab.commands.launch import Job, relative_paths
 from ferlab.errors import UserError
 from ferlab.sweeping.space import Space
 
@@ -13,8 +13,10 @@ OF_PROCESS = ("deterministic", "compute.cores", "compute.device", "compute.logic
 """Settings that a backend takes once in the life of a process, and a process carries out many jobs."""
 
 
-def check_jobs(space: Space, job: Job, composed: Callable[[Sequence[str]], DictConfig]) -> None:
+def check_jobs(space: Space, job: Job, composed: Callable[[Sequence[str]], DictConfig]) -> list[str]:
     """Compose and validate jobs in which every choice, and both ends of every interval, occur.
+
+    Gives the paths among their settings that begin in the working folder, as ``key=path``.
 
     Raises:
         UserError: a value is none of its setting or of its group, does not go with the others, or is one that all jobs
@@ -22,6 +24,7 @@ def check_jobs(space: Space, job: Job, composed: Callable[[Sequence[str]], DictC
 
     """
     first: dict[str, Any] | None = None
+    relative: list[str] = []
     for overrides in space.samples():
         config = composed(overrides)
         with open_dict(config):
@@ -35,8 +38,10 @@ def check_jobs(space: Space, job: Job, composed: Callable[[Sequence[str]], DictC
                     "Give each a sweep of its own."
                 )
                 raise UserError(message)
+        relative += relative_paths(config)
         try:
             job.typed(config)
         except UserError as error:
             varied = " ".join(overrides[len(space.fixed) :])
             raise UserError(f"{error} (job {varied})" if varied else str(error)) from error
+    return relative
