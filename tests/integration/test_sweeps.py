@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,6 +176,23 @@ def test_a_killed_sweep_goes_on_and_no_job_is_lost_or_doubled(workplace: Workpla
     again = workplace.ferlab("train", "-m", f"sweep.resume={name}")
     assert again.code == 0, again.err
     assert len(children_of(workplace, name)) == 6
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_machine_is_gone_goes_on_from_another_folder(workplace: Workplace, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    workplace.interrupt(signal.SIGKILL, *EPOCHS, "seed=0,1", "recipe.phases.0.epochs=3", "sweep.name=lost")
+    (first,) = children_of(workplace, "lost")
+    client = MlflowClient(f"sqlite:///{workplace.home / 'mlflow.db'}")
+    for run in (first, parent_of(workplace, "lost")):
+        assert run.info.status == "RUNNING"
+        client.set_tag(run.info.run_id, "ferlab.host", "gone")
+    command = [sys.executable, "-m", "ferlab", "train", "-m", "sweep.resume=lost"]
+    subprocess.run(command, cwd=tmp_path, env=workplace.environment, timeout=540, check=True)
+    children = children_of(workplace, "lost")
+    assert [run.info.status for run in children] == ["FINISHED"] * 2
+    assert first.info.run_id in {run.info.run_id for run in children}, "it goes on in the same run"
 
 
 @pytest.mark.slow

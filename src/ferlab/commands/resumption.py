@@ -16,7 +16,12 @@ CURVES = "epoch/"
 
 def checkpoints_of(run_id: str, context: Context) -> Checkpoints:
     """Where a run keeps its checkpoints while it trains."""
-    return Checkpoints(context.home / "checkpoints" / run_id)
+    return checkpoints_below(context.home, run_id)
+
+
+def checkpoints_below(home: Path, run_id: str) -> Checkpoints:
+    """The same for those of a FERLAB_HOME."""
+    return Checkpoints(home / "checkpoints" / run_id)
 
 
 @contextmanager

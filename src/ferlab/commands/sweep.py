@@ -24,6 +24,7 @@ from ferlab.commands.launch import (
     machine_facts,
     study_of,
 )
+from ferlab.commands.resumption import checkpoints_below
 from ferlab.commands.sweep_check import check_jobs
 from ferlab.commands.sweep_job import Shared
 from ferlab.commands.sweep_record import log_summary, show_summary
@@ -38,9 +39,10 @@ from ferlab.storage.files import exclusive
 from ferlab.sweeping.children import FAILED, FINISHED, RUNNING, SEED, SWEEP_STAGE, SWEEPS_FOLDER, children_of
 from ferlab.sweeping.space import Space, space_of
 from ferlab.sweeping.study import is_address, open_study
-from ferlab.tracking.records import RunRecord, runs_with_tag
+from ferlab.tracking.processes import HOST, identity
+from ferlab.tracking.records import RunRecord, find_run, runs_with_tag
 from ferlab.tracking.run import Run
-from ferlab.tracking.store import Store, connect
+from ferlab.tracking.store import Store, close_run, connect
 
 GRID, OPTUNA = "grid", "optuna"
 PLAN, MINUTES = "plan.json", "minutes"
@@ -282,7 +284,7 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
 
 
 def _await_workers(record: RunRecord, store: Store) -> None:
-    """Let jobs end whose sweep was killed; a run whose process is gone is closed.
+    """Let jobs end whose sweep was killed; a run whose process is gone is closed, also when its machine is gone.
 
     Raises:
         UserError: one is still at work.
@@ -295,6 +297,10 @@ def _await_workers(record: RunRecord, store: Store) -> None:
             raise UserError(message)
         time.sleep(0.5)
         store.close_orphans()
+        for child in running:
+            elsewhere = find_run(child.run_id).tags.get(HOST) != identity()[HOST]
+            if elsewhere and checkpoints_below(store.home, child.run_id).abandoned():
+                close_run(child.run_id)
 
 
 def _outcome(returned: Any) -> Outcome:
