@@ -74,6 +74,12 @@ def test_groups_settings_and_parts_of_the_config_are_offered_once() -> None:
         ("--shell-completion install=z", ["install=zsh"]),
         ("pipeline experiments=quick", ["experiments=quickstart"]),
         ("train seed=", ["seed=0"]),
+        ("train -m hydra", ["hydra/sweeper=", "hydra/launcher=", "hydra.launcher.n_jobs="]),
+        ("train -m hydra/launcher=workers hydra", ["hydra/sweeper=", "hydra.launcher.n_jobs="]),
+        ("train -m hydra.l", ["hydra.launcher.n_jobs="]),
+        ("train -m hydra/sweeper=", ["hydra/sweeper=ferlab_grid", "hydra/sweeper=ferlab_optuna"]),
+        ("train -m hydra/launcher=w", ["hydra/launcher=workers"]),
+        ("train hydra", []),
     ],
 )
 def test_values_follow_from_the_files_and_the_schema(line: str, expected: list[str]) -> None:
@@ -110,6 +116,9 @@ def test_runs_and_studies_come_from_the_store(home: Path) -> None:
     assert candidates(["evaluate"], "run=", COMMANDS)[f"run={shown[0]}"] == "second, faces, FINISHED"
     assert offered(f"ensemble runs=[{shown[0]},") == [f"runs=[{shown[0]},{shown[1]}"]
     assert "study=faces" in offered("compare study=")
+    assert offered("train -m sweep.resume=") == []
+    with store.run("sweep", "faces", "wide"):
+        assert candidates(["train", "-m"], "sweep.resume=", COMMANDS) == {"sweep.resume=wide": "RUNNING"}
 
 
 def test_a_store_that_is_a_server_or_absent_offers_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

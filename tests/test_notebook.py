@@ -47,6 +47,25 @@ def test_a_mistake_is_a_user_error(home: Path, words: tuple[str, ...], said: str
         notebook.command(*words)
 
 
+def test_runs_that_are_gone_on_with_or_varied_are_looked_for(home: Path) -> None:
+    for reference in ("from_run=nobody", "++from_run=nobody", "resume=nobody"):
+        with pytest.raises(UserError, match=r"^\w+=nobody: no such run"):
+            notebook.command("train", reference)
+    with pytest.raises(UserError, match="resume=nobody: goes on with the recorded settings; leave out seed=1"):
+        notebook.command("train", "resume=nobody", "seed=1")
+
+
+@pytest.mark.slow
+def test_a_variant_of_a_recorded_run_is_trained(home: Path) -> None:
+    first = notebook.command("train", "debug=fast", "backbone.width=0.25", "recipe=quick", "seed=4")
+    second = notebook.command("train", f"++from_run={first['run_id'][:10]}", "augment=light")
+    params = notebook.runs(f"attributes.run_id = '{second['run_id']}'").iloc[0]
+    assert (params["backbone.width"], params["recipe.name"], params["seed"]) == ("0.25", "quick", "4")
+    assert params["augment.name"] == "light"
+    with pytest.raises(UserError, match="FINISHED: nothing to resume"):
+        notebook.command("train", f"resume={second['run_id']}")
+
+
 def test_answers_are_one_row_a_sample() -> None:
     probabilities = np.array([[0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
     found = Predictions(

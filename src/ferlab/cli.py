@@ -111,23 +111,15 @@ def _run_command(command: str, rest: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from ferlab.config.files import search_folders
-    from ferlab.config.overrides import explain, hydra_arguments, search_path
+    from ferlab.commands.composing import hydra_overrides
+    from ferlab.config.overrides import explain
     from ferlab.storage import places
     from ferlab.storage.files import writing_errors
 
-    home, overrides = Path(os.environ["FERLAB_HOME"]), own.overrides
+    home = Path(os.environ["FERLAB_HOME"])
     try:
         with writing_errors(home):
-            variant = any(text.startswith("from_run=") for text in overrides)
-            if variant and command == "train":
-                from ferlab.commands.variant import with_recorded
-
-                overrides = with_recorded(overrides, home)
-            # a sweep that goes on may have begun as variants
-            recorded = variant or any(text.startswith("sweep.resume=") for text in overrides)
-            search = search_path(search_folders(home, recorded))
-            sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_arguments(overrides), search]
+            sys.argv = [f"ferlab {command}", *own.hydra_flags, *hydra_overrides(command, own.overrides, home)]
             outcomes = import_module(f"ferlab.commands.{command}").main()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ferlab.config.files import ferlab_home, groups, options
+from ferlab.config.launchers import CHOICES, N_JOBS, TOLD
 from ferlab.config.outline import REQUIRED_TEXT, Setting, settings
 from ferlab.errors import UserError
-from ferlab.tracking.newest import newest_runs, study_names
+from ferlab.tracking.newest import newest_runs, study_names, sweeps
 
 FLAGS = {
     "--help": "groups, settings and examples",
@@ -24,6 +25,8 @@ FLAGS = {
 WITHOUT_COMMAND = {"--help": "this overview", "--version": "the version", "--shell-completion": "install=bash|zsh|fish"}
 SHOWN_CONFIGS = {"job": "of the command", "hydra": "of Hydra", "all": "of both"}
 RUN_KEYS = ("run", "runs", "resume", "teacher", "baseline", "from_run", "show", "delete", "restore")
+SWEEP_RESUME = "sweep.resume"
+MULTIRUN = {"-m", "--multirun"}
 PREFIXES = ("++", "+", "~")
 INSTALL = "install="
 QUERY = "query"
@@ -129,7 +132,10 @@ def _overrides(command: str, earlier: Sequence[str], current: str) -> dict[str, 
         if found is None:
             return _paths(begun, last)
         return {f"{begun}{word}": remark for word, remark in _beginning(last, found).items() if word not in taken}
-    return {f"{prefix}{word}": remark for word, remark in _keys(key, given, chosen, known).items()}
+    keys = _keys(key, given, chosen, known)
+    if MULTIRUN & set(earlier):
+        keys |= {f"{word}=": text for word, text in TOLD.items() if word.startswith(key) and word not in given}
+    return {f"{prefix}{word}": remark for word, remark in keys.items()}
 
 
 def _keys(
@@ -151,10 +157,14 @@ def _values(key: str, setting: Setting | None, begun: str, is_group: bool) -> di
     if key in RUN_KEYS:
         bracket = "[" if begun.startswith("[") else ""
         return {f"{bracket}{run_id}": text for run_id, text in newest_runs(ferlab_home()).items()}
+    if key in CHOICES:
+        return CHOICES[key]
+    if key == SWEEP_RESUME:
+        return sweeps(ferlab_home())
     if key == "study":
         return dict.fromkeys(study_names(ferlab_home()), "")
     if setting is None:
-        return None
+        return {} if key == N_JOBS else None
     if setting.values:
         return dict.fromkeys(setting.values, "")
     unset = setting.default in ("null", REQUIRED_TEXT)

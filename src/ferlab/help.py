@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ferlab.config.files import groups, options
+from ferlab.config.launchers import CHOICES, LAUNCHER, N_JOBS, SWEEPER
 from ferlab.config.outline import Setting, explanation, settings
 
 WIDTH = 120
@@ -135,6 +136,7 @@ def command_help(command: str, summary: str) -> str:
     lines += [
         "flags: -m (sweep: key=a,b), --cfg job (show the composed config), --json PATH (result as JSON),",
         "       --yes (no questions), -v (tracebacks), --info",
+        f"with -m: {SWEEPER}={'|'.join(CHOICES[SWEEPER])}, {LAUNCHER}={'|'.join(CHOICES[LAUNCHER])}, {N_JOBS}=N",
     ]
     return "\n".join(lines)
 

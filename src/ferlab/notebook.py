@@ -43,7 +43,8 @@ def command(name: str, *overrides: str) -> dict[str, Any]:
             composed = _composed(name, overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, name)) from error
-        outcome = Job(name, schema_of(name), import_module(f"ferlab.commands.{name}").run)(composed)
+        work = import_module(f"ferlab.commands.{name}").run
+        outcome = Job(name, schema_of(name), work, overrides)(composed)
     if outcome.error is not None:
         raise outcome.error
     return dict(outcome.result or {})
@@ -174,8 +175,6 @@ def _hydra() -> Any:
 def _composed(name: str, overrides: Sequence[str]) -> Any:
     from hydra import compose
 
-    from ferlab.config.files import search_folders
-    from ferlab.config.overrides import hydra_arguments, search_path
+    from ferlab.commands.composing import hydra_overrides
 
-    home = Path(os.environ["FERLAB_HOME"])
-    return compose(name, overrides=[*hydra_arguments(list(overrides)), search_path(search_folders(home))])
+    return compose(name, overrides=hydra_overrides(name, overrides, Path(os.environ["FERLAB_HOME"])))

@@ -111,7 +111,7 @@ def _train(folder: str, replica: Replica) -> None:
     else:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     store = connect(home, config_root(), None, "train", _code(order))
-    context = Context("train", home, order["config"], in_sweep=False, _store=store)
+    context = Context("train", home, order["config"], _store=store)
 
     def keep(epoch: int, best_accuracy: float) -> None:
         snapshots.save(_files(home))

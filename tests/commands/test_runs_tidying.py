@@ -125,6 +125,10 @@ def test_a_sweep_is_shown_gone_on_with_and_tidied_up(place: Any, composing: None
     result = place.asked(show=sweep.id)
     assert result["next"] == ["ferlab train -m sweep.resume=my.sweep"]
     assert "begun with: ferlab train -m seed=0,1 backbone=seq1" in place.printed.getvalue()
+    with pytest.raises(KeyboardInterrupt), place.context.store.run("sweep", "study", "other") as other:  # noqa: PT012
+        other.log_config({"command": "evaluate", "strategy": "grid", "overrides": "run=abc evaluation.tta=none,flip"})
+        raise KeyboardInterrupt
+    assert place.asked(show=other.id)["next"] == ["ferlab evaluate -m run=abc evaluation.tta=none,flip"]
     folder = place.home / "sweeps"
     for name in ("my.sweep", "my.sweep.2"):
         (folder / name).mkdir(parents=True)

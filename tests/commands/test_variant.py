@@ -109,6 +109,10 @@ def test_only_trainings_are_varied(home: Path, place: Any) -> None:
         with_recorded([f"from_run={run.id}"], home)
 
 
+def test_a_run_that_is_named_by_force_is_the_same(home: Path, run_id: str) -> None:
+    assert with_recorded([f"++from_run={run_id[:8]}"], home) == with_recorded([f"from_run={run_id}"], home)
+
+
 def test_without_a_run_nothing_is_added(home: Path) -> None:
     assert with_recorded(["seed=1", "from_run=null"], home) == ["seed=1", "from_run=null"]
 

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from ferlab.config.files import conf_folder
-from ferlab.config.overrides import hydra_arguments, search_path, shortened
+from ferlab.config.overrides import endings, hydra_arguments, search_path, shortened, told_apart
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,21 @@ def test_run_ids_stay_text(argument, value):
 )
 def test_overrides_are_shortened_for_names_of_runs(override: str, short: str, brief: str) -> None:
     assert shortened(override) == short
-    assert shortened(override, brief=True) == brief
+    assert told_apart(override, {}) == brief
+
+
+def test_names_are_as_long_as_tells_them_apart() -> None:
+    varied = {"recipe.phases.0.epochs": ["1", "2"], "recipe.phases.1.epochs": ["3"], "dataset.root": ["/a/x", "/b/x"]}
+    assert told_apart("recipe.phases.0.epochs=1", varied) == "0.epochs=1"
+    assert told_apart("recipe.phases.1.epochs=3", varied) == "1.epochs=3"
+    assert told_apart("dataset.root=/a/x", varied) == "root=a/x"
+    assert told_apart("dataset.root=/b/x", varied) == "root=b/x"
+    assert told_apart("backbone.weights=/a/b/file.h5", {"backbone.weights": ["none", "/a/b/file.h5"]}) == (
+        "weights=file.h5"
+    )
+
+
+def test_an_ending_is_whole_where_another_text_ends_in_it() -> None:
+    assert endings(["epochs", "a.epochs", "b.a.epochs", "rate"], ".") == {
+        "epochs": "epochs", "a.epochs": "a.epochs", "b.a.epochs": "b.a.epochs", "rate": "rate",
+    }  # fmt: skip

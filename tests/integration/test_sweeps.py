@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,26 +34,27 @@ def children_of(workplace: Workplace, name: str) -> list[Any]:
 
 @pytest.mark.slow
 def test_a_grid_is_one_run_with_one_below_it_for_every_job(workplace: Workplace) -> None:
-    done = workplace.ferlab(*SMALL, "backbone=seq1,seq2", "seed=0,-1", "sweep.name=grid")
+    done = workplace.ferlab(*SMALL, "backbone=seq1,seq2", "recipe.affect=0,1", "sweep.name=grid")
     assert done.code == 2
-    assert done.err.count("seed: must lie in") == 2
+    assert done.err.count("has no valence and arousal") == 2
     assert len(done.result) == 2
     parent, children = parent_of(workplace, "grid"), children_of(workplace, "grid")
     assert parent.info.status == "FAILED"
     assert "2 of 4 jobs failed" in parent.data.tags["ferlab.error"]
     assert {run.info.run_name: run.info.status for run in children} == {
-        "seq1-s0": "FINISHED", "seq1-s-1": "FAILED", "seq2-s0": "FINISHED", "seq2-s-1": "FAILED",
+        "seq1-affect=0": "FINISHED", "seq1-affect=1": "FAILED",
+        "seq2-affect=0": "FINISHED", "seq2-affect=1": "FAILED",
     }  # fmt: skip
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert all("seed" in run.data.tags["ferlab.error"] for run in children if run.info.status == "FAILED")
+    assert all("valence" in run.data.tags["ferlab.error"] for run in children if run.info.status == "FAILED")
     best = workplace.run(parent.data.tags["ferlab.best"])
     scores = [run.data.metrics["val_accuracy"] for run in children if run.info.status == "FINISHED"]
     assert best.data.metrics["val_accuracy"] == max(scores) == parent.data.metrics["best_accuracy"]
     artifacts = workplace.artifacts(parent.info.run_id)
     with (artifacts / "jobs.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["backbone"], row["seed"], row["status"]) for row in rows] == [
-        ("seq1", "0", "finished"), ("seq1", "-1", "failed"), ("seq2", "0", "finished"), ("seq2", "-1", "failed"),
+    assert [(row["backbone"], row["recipe.affect"], row["status"]) for row in rows] == [
+        ("seq1", "0", "finished"), ("seq1", "1", "failed"), ("seq2", "0", "finished"), ("seq2", "1", "failed"),
     ]  # fmt: skip
     assert (artifacts / "figures/parallel_coordinates.png").stat().st_size > 5000
     assert Counter(run.data.tags["ferlab.stage"] for run in workplace.runs())["prepare"] == 1
@@ -61,7 +64,22 @@ def test_a_typing_error_ends_a_sweep_before_it_begins(workplace: Workplace) -> N
     before = len(workplace.runs())
     refused = workplace.ferlab(*SMALL, "seed=0,1", "backbone=seq1,seq3")
     assert "seq3" in refused.complaint
+    refused = workplace.ferlab(*SMALL, "seed=0,1", "recipe.batch_size=32,foo")
+    assert "recipe.batch_size: must be a whole number" in refused.complaint
     assert len(workplace.runs()) == before
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_before_it_had_a_plan_is_not_in_the_way(workplace: Workplace) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace.home / 'mlflow.db'}")
+    torn = client.create_run("0", tags={"ferlab.stage": "sweep"}, run_name="torn")
+    client.set_terminated(torn.info.run_id, "KILLED")
+    assert "no sweep of that name" in workplace.ferlab("train", "-m", "sweep.resume=torn").complaint
+    done = workplace.ferlab(*SMALL, "seed=0,1", "sweep.name=torn")
+    assert done.code == 0, done.err
+    assert len(done.result) == 2
 
 
 @pytest.mark.parametrize(
@@ -161,6 +179,23 @@ def test_a_killed_sweep_goes_on_and_no_job_is_lost_or_doubled(workplace: Workpla
 
 
 @pytest.mark.slow
+def test_a_sweep_whose_machine_is_gone_goes_on_from_another_folder(workplace: Workplace, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    workplace.interrupt(signal.SIGKILL, *EPOCHS, "seed=0,1", "recipe.phases.0.epochs=3", "sweep.name=lost")
+    (first,) = children_of(workplace, "lost")
+    client = MlflowClient(f"sqlite:///{workplace.home / 'mlflow.db'}")
+    for run in (first, parent_of(workplace, "lost")):
+        assert run.info.status == "RUNNING"
+        client.set_tag(run.info.run_id, "ferlab.host", "gone")
+    command = [sys.executable, "-m", "ferlab", "train", "-m", "sweep.resume=lost"]
+    subprocess.run(command, cwd=tmp_path, env=workplace.environment, timeout=540, check=True)
+    children = children_of(workplace, "lost")
+    assert [run.info.status for run in children] == ["FINISHED"] * 2
+    assert first.info.run_id in {run.info.run_id for run in children}, "it goes on in the same run"
+
+
+@pytest.mark.slow
 def test_a_terminated_sweep_ends_its_workers_and_says_how_to_go_on(workplace: Workplace) -> None:
     done = workplace.interrupt(signal.SIGTERM, *EPOCHS, "seed=0,1,2", *TWO_WORKERS, "sweep.name=stopped")
     assert done.code == 143, done.err
@@ -213,3 +248,5 @@ def test_eight_processes_on_a_fresh_store_prepare_once(tmp_path: Path) -> None:
     assert sorted(run.data.params["seed"] for run in trained) == [str(seed) for seed in range(8)]
     assert len({run.data.tags["dataset.digest"] for run in trained}) == 1
     assert len(list((home / "prepared").glob("*/manifest.json"))) == 1
+    (prepare,) = (run.info.run_id for run in runs if run.data.tags["ferlab.stage"] == "prepare")
+    assert {run.data.tags.get("ferlab.from.prepare") for run in trained} == {prepare}

@@ -66,6 +66,12 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(message)
 
 
+def postgres_program(name: str) -> str | None:
+    """Where it is: on the path, or where Debian has each version's."""
+    folders = [os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
 @contextmanager
 def postgres(log: Path) -> Iterator[str]:
     """The address of an empty PostgreSQL database; its server refuses to be run by root, so root borrows an account."""
@@ -77,12 +83,12 @@ def postgres(log: Path) -> Iterator[str]:
     port = free_port()
     data = folder / "data"
     subprocess.run(
-        ["initdb", "-D", data, "-U", "mlflow", "-A", "trust", "--no-sync"],
+        [postgres_program("initdb"), "-D", data, "-U", "mlflow", "-A", "trust", "--no-sync"],
         user=account, cwd=folder, check=True, capture_output=True,
     )  # fmt: skip
     with log.open("w") as file:
         process = subprocess.Popen(
-            ["postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "fsync=off"],
+            [postgres_program("postgres"), "-D", data, "-p", str(port), "-k", folder, "-c", "fsync=off"],
             user=account, cwd=folder, stdout=file, stderr=file,
         )  # fmt: skip
     try:
@@ -126,7 +132,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         with mlflow_server(f"sqlite:///{tmp_path / 'server.db'}", tmp_path / "kept") as url:
             yield url
         return
-    if shutil.which("postgres") is None or shutil.which("initdb") is None:
+    if not all(map(postgres_program, ("postgres", "initdb"))):
         pytest.skip("no PostgreSQL on this machine")
     extra = extra_packages(tmp_path / "packages", psycopg="psycopg", psycopg_binary="psycopg-binary")
     with postgres(tmp_path / "postgres.log") as database, mlflow_server(database, tmp_path / "kept", **extra) as url:

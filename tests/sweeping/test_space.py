@@ -47,12 +47,13 @@ def test_values_of_a_range_of_fractions_are_round_numbers() -> None:
     assert [one[0] for one in space("a=range(0.1, 0.5, 0.1)").grid()] == ["a=0.1", "a=0.2", "a=0.3", "a=0.4"]
 
 
-def test_every_choice_occurs_in_the_samples_beside_the_first_values_of_the_others() -> None:
+def test_every_choice_and_end_occurs_in_the_samples_beside_the_first_values_of_the_others() -> None:
     found = list(space("b=1", "x=p,q,r", "y=interval(0,1)", "z=s,t").samples())
     assert found == [
         ("b=1", "x=p", "y=0.0", "z=s"),
         ("b=1", "x=q", "y=0.0", "z=s"),
         ("b=1", "x=r", "y=0.0", "z=s"),
+        ("b=1", "x=p", "y=1.0", "z=s"),
         ("b=1", "x=p", "y=0.0", "z=t"),
     ]
 

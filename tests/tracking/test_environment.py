@@ -83,6 +83,18 @@ def test_packages_and_settings_are_named_with_both_values() -> None:
     assert {row.what for row in found.differing} == {"packages", "settings"}
 
 
+def test_an_interrupted_run_that_went_on_with_other_things_is_not_one_of_this_code() -> None:
+    went_on = TAGS | {f"resumed.{key}": value for key, value in TAGS.items()}
+    same = compare(Environment(went_on, FILES, THEN.packages, THEN.settings, THEN.packages), THEN)
+    assert same.same
+    assert same.rows[-1].then == "went on with the same"
+    other = went_on | {"resumed.code.sha256": "f" * 64, "resumed.python": "3.12.1", "resumed.git.commit": "b" * 40}
+    found = compare(Environment(other, FILES, THEN.packages, THEN.settings, {"keras": "3.16.0"}), THEN)
+    (row,) = found.differing
+    assert row.then == f"went on with other: code in src/ ({'f' * 12}), Python (3.12.1), packages"
+    assert not found.same
+
+
 def test_abbreviated_names_of_content_count_as_whole_ones() -> None:
     assert differing({"a": "1234567"}, {"a": "1234567" + "8" * 33}) == ()
     assert differing({"a": "1234567"}, {"a": "1234568" + "8" * 33}) == ("a",)

@@ -56,12 +56,12 @@ def test_a_block_that_ends_well_is_finished(store: Store, home: Path) -> None:
 
 
 def test_an_error_is_failed_and_written_down(store: Store) -> None:
-    with pytest.raises(ValueError, match="first"), store.run("train", "study", "name") as run:  # noqa: PT012
-        message = "first line\nsecond line"
+    with pytest.raises(ValueError, match="2 problems"), store.run("train", "study", "name") as run:  # noqa: PT012
+        message = "config has 2 problems:\n  seed: one\n  recipe: two\n"
         raise ValueError(message)
     ended = recorded(run.id)
     assert ended.info.status == "FAILED"
-    assert ended.data.tags["ferlab.error"] == "ValueError: first line"
+    assert ended.data.tags["ferlab.error"] == "ValueError: config has 2 problems: seed: one; recipe: two"
 
 
 def test_a_very_long_error_does_not_hide_itself(store: Store) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,7 +43,7 @@ class Context:
     """What a command needs beside its config. ``raw`` is the composed config as plain data.
 
     ``on_epoch`` is told of every epoch that is over, counted from 1, and the best validation accuracy until then; it
-    may end the training (``Pruned``). ``in_sweep``: one of many jobs.
+    may end the training (``Pruned``). ``overrides``: what somebody asked for, empty for a job of a sweep.
     """
 
     command: str
@@ -51,7 +51,7 @@ class Context:
     raw: dict[str, Any]
     terminal: Terminal = field(default_factory=Terminal)
     on_epoch: Callable[[int, float], None] = lambda epoch, best_accuracy: None
-    in_sweep: bool = False
+    overrides: Sequence[str] = ()
     cloud: "Session | None" = None
     _store: Store | None = None
 
@@ -112,10 +112,20 @@ NO_PATHS = ("imagenet", "none")
 
 def with_absolute_paths(cfg: DictConfig) -> None:
     """Make the PATHS of a composed config absolute, in place."""
+    for key, path in _paths(cfg):
+        OmegaConf.update(cfg, key, str(path.absolute()))
+
+
+def relative_paths(cfg: DictConfig) -> list[str]:
+    """The PATHS of a composed config that begin in the working folder, as ``key=path``."""
+    return [f"{key}={path}" for key, path in _paths(cfg) if not path.is_absolute()]
+
+
+def _paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value and value not in NO_PATHS and not is_remote(value):
-            OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
+            yield key, Path(value).expanduser()
 
 
 class JobError(Exception):
@@ -132,19 +142,28 @@ def _traceback_of(error: Exception) -> str:
 
 
 class Job:
-    """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay."""
+    """What Hydra carries out: once, or once per job of a sweep. Can be sent to other processes; ``outcomes`` stay.
 
-    def __init__(self, command: str, schema: type[Any], work: Callable[[Any, Context], dict[str, Any]]) -> None:
-        self.command, self.schema, self.work = command, schema, work
+    ``overrides``: what the config was composed of, None where Hydra was started by the command line and knows it.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        schema: type[Any],
+        work: Callable[[Any, Context], dict[str, Any]],
+        overrides: Sequence[str] | None = None,
+    ) -> None:
+        self.command, self.schema, self.work, self.overrides = command, schema, work, overrides
         self.outcomes: list[Outcome] = []
 
     def __call__(self, cfg: DictConfig) -> Outcome:
         """Carry out ``work`` with a composed config. Its errors become the outcome; interrupts pass."""
-        context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {})
         sweep_job = _job_of_sweep()
+        asked = () if sweep_job else _asked() if self.overrides is None else self.overrides
+        context = Context(self.command, Path(os.environ[HOME_VARIABLE]), {}, overrides=asked)
         try:
-            with_absolute_paths(cfg)
-            config = validate(cfg, self.schema, machine_facts())
+            config = self.typed(cfg)
             context.raw = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
             context.raw.pop("sweep", None)  # it stands on the sweep's own run
             _reach(config, context)
@@ -161,6 +180,17 @@ class Job:
                 sweep_job.fail(error, context, study_of(cfg))
         self.outcomes.append(outcome)
         return outcome
+
+    def typed(self, cfg: DictConfig) -> Any:
+        """The validated config; paths in ``cfg`` become absolute."""
+        with_absolute_paths(cfg)
+        return validate(cfg, self.schema, machine_facts())
+
+
+def _asked() -> Sequence[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
 
 
 def _job_of_sweep() -> "SweepJob | None":

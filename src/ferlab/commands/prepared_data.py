@@ -15,7 +15,7 @@ from ferlab.datasets.splits import Split
 from ferlab.errors import UserError
 from ferlab.imaging.face import ImageSettings
 from ferlab.manifest import MANIFEST_NAME, Manifest
-from ferlab.preparation.prepare import Prepared, find_complete, prepare
+from ferlab.preparation.prepare import Prepared, find_complete, make, one_at_a_time
 from ferlab.preparation.request import Request
 from ferlab.preparation.sealing import TooManyRejectedError
 from ferlab.preparation.spark import Resources, Watch, run_on_spark
@@ -35,15 +35,25 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
     if context.cloud:
         config = replace(config, dataset=in_bucket(config.dataset, context.cloud))
     request = _request(config, context)
-    found = find_complete(request, context.prepared_root, config.preparation.max_rejected)
-    if found:
-        if parent is None:
-            context.terminal.say(f"prepared data reused: {found.place}")
-        return found, _origin(found.place, context.store.uri)
+    found = _complete(request, config, context)
+    origin = _origin(found.place, context.store.uri) if found else None
+    if found is None or origin is None:
+        with one_at_a_time(request, context.prepared_root, _resources(config, context)):
+            found = _complete(request, config, context)
+            if found is None:
+                return _made(request, config, context, parent)
+            origin = _origin(found.place, context.store.uri)  # written before its maker left the block
+    if parent is None:
+        context.terminal.say(f"prepared data reused: {found.place}")
+    return found, origin
+
+
+def _made(request: Request, config: PrepareConfig, context: Context, parent: Run | None) -> tuple[Prepared, str | None]:
+    """What a run of its own prepares now."""
     with context.store.run("prepare", config.study, f"prepare-{request.dataset}", parent=parent) as run:
         run.log_config({name: context.raw[name] for name in ("dataset", "preparation", "compute")})
         prepared = _prepare(request, config, context)
-        if prepared.reused:  # another process was faster
+        if prepared.reused:  # another machine was faster
             return prepared, _origin(prepared.place, context.store.uri)
         origin = json.dumps({"store": context.store.uri, "run_id": run.id})
         places.write_bytes(places.joined(prepared.place, ORIGIN_NAME), origin.encode())
@@ -58,7 +68,16 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
 
 def already_prepared(config: PrepareConfig, context: Context) -> Prepared | None:
     """The prepared dataset where it lies, None when it would first have to be made; UserError without its files."""
-    return find_complete(_request(config, context), context.prepared_root, config.preparation.max_rejected)
+    return _complete(_request(config, context), config, context)
+
+
+def _complete(request: Request, config: PrepareConfig, context: Context) -> Prepared | None:
+    return find_complete(request, context.prepared_root, config.preparation.max_rejected)
+
+
+def _resources(config: PrepareConfig, context: Context) -> Resources:
+    compute = config.compute
+    return Resources(compute.cores, compute.memory_gb, compute.spark_master, context.home / "spark")
 
 
 def on_this_machine(prepared: Prepared, context: Context) -> Prepared:
@@ -97,7 +116,7 @@ def _prepared_places(context: Context) -> Iterator[str]:
 
 
 def _prepare(request: Request, config: PrepareConfig, context: Context) -> Prepared:
-    compute, terminal = config.compute, context.terminal
+    terminal = context.terminal
 
     def show_page(url: str) -> None:
         terminal.say(f"Spark is working: {url}")
@@ -105,10 +124,10 @@ def _prepare(request: Request, config: PrepareConfig, context: Context) -> Prepa
     with terminal.bars() as bar:
         watch = Watch(bar("looking at images", "img"), bar("preparing", "img"), show_page, terminal.warn)
         try:
-            return prepare(
+            return make(
                 request,
                 context.prepared_root,
-                Resources(compute.cores, compute.memory_gb, compute.spark_master, context.home / "spark"),
+                _resources(config, context),
                 config.preparation.max_rejected,
                 {"dataset": asdict(config.dataset), "preparation": asdict(config.preparation)},
                 watch,

@@ -16,7 +16,12 @@ CURVES = "epoch/"
 
 def checkpoints_of(run_id: str, context: Context) -> Checkpoints:
     """Where a run keeps its checkpoints while it trains."""
-    return Checkpoints(context.home / "checkpoints" / run_id)
+    return checkpoints_below(context.home, run_id)
+
+
+def checkpoints_below(home: Path, run_id: str) -> Checkpoints:
+    """The same for those of a FERLAB_HOME."""
+    return Checkpoints(home / "checkpoints" / run_id)
 
 
 @contextmanager
@@ -35,12 +40,9 @@ def interrupted_run(reference: str, context: Context) -> Iterator[RunRecord]:
 
 
 def require_no_settings(reference: str, context: Context, besides: Sequence[str] = ()) -> None:
-    """UserError when the command line has settings other than ``resume`` and those below ``besides``."""
-    from hydra.core.hydra_config import HydraConfig
-
-    overrides = [] if context.in_sweep else HydraConfig.get().overrides.task
+    """UserError when there are settings other than ``resume`` and those below ``besides``."""
     named = ("resume", *besides)
-    given = [text for text in overrides if text.partition("=")[0].partition(".")[0] not in named]
+    given = [text for text in context.overrides if text.lstrip("+").partition("=")[0].partition(".")[0] not in named]
     if given:
         message = f"resume={reference}: goes on with the recorded settings; leave out {' '.join(given)}."
         raise UserError(message)

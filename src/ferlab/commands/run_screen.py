@@ -1,5 +1,6 @@
 """One recorded run on one screen: how it ended, how it was set, what it measured, its relatives, its files."""
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from ferlab.commands.launch import Context
 from ferlab.commands.terminal import duration
 from ferlab.config.files import groups, options
+from ferlab.config.outline import schema_of
 from ferlab.errors import UserError
 from ferlab.evaluation.table_formats import value_text
 from ferlab.sweeping.children import SWEEP_STAGE
@@ -161,7 +163,10 @@ def next_steps(record: RunRecord) -> Iterator[str]:
     if record.status == "RUNNING":
         yield "ferlab ui"
     elif stage == SWEEP_STAGE and record.status != "FINISHED":
-        yield f"ferlab {record.params.get('command', 'train')} -m sweep.resume={record.name}"
+        command = record.params.get("command", "train")
+        goes_on = any(item.name == "sweep" for item in dataclasses.fields(schema_of(command)))
+        again = f"sweep.resume={record.name}" if goes_on else record.params.get("overrides", "")
+        yield f"ferlab {command} -m {again}"
     elif stage == "train" and record.status != "FINISHED":
         yield f"ferlab train resume={short}"
     elif record.status != "FINISHED":

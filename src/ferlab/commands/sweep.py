@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from ferlab.commands.launch import (
     machine_facts,
     study_of,
 )
+from ferlab.commands.resumption import checkpoints_below
+from ferlab.commands.sweep_check import check_jobs
 from ferlab.commands.sweep_job import Shared
 from ferlab.commands.sweep_record import log_summary, show_summary
 from ferlab.commands.terminal import Terminal
@@ -37,12 +39,13 @@ from ferlab.storage.files import exclusive
 from ferlab.sweeping.children import FAILED, FINISHED, RUNNING, SEED, SWEEP_STAGE, SWEEPS_FOLDER, children_of
 from ferlab.sweeping.space import Space, space_of
 from ferlab.sweeping.study import is_address, open_study
-from ferlab.tracking.records import RunRecord, runs_with_tag
+from ferlab.tracking.processes import HOST, identity
+from ferlab.tracking.records import RunRecord, find_run, runs_with_tag
 from ferlab.tracking.run import Run
-from ferlab.tracking.store import Store, connect
+from ferlab.tracking.store import Store, close_run, connect
 
 GRID, OPTUNA = "grid", "optuna"
-PLAN = "plan.json"
+PLAN, MINUTES = "plan.json", "minutes"
 CHANGEABLE = ("trials", "minutes", "storage")
 """Settings of a sweep that may be others when it is gone on with."""
 LAZY_LAUNCHERS = ("BasicLauncher", "WorkersLauncher")
@@ -135,19 +138,26 @@ def _carry_out(
     run.log_json(plan.recorded(), PLAN)
     if record is None:
         run.log_config({"command": plan.command, "strategy": plan.strategy, "overrides": " ".join(plan.overrides)})
-    varied = tuple(axis.name for axis in space.axes)
+    varied = {axis.name: list(axis.choices or ()) for axis in space.axes}
     shared = Shared(run.id, plan.name, plan.settings, varied, plan.study_place, resumed=record is not None)
     os.environ[SWEEP_VARIABLE] = shared.as_text()
-    started, before = time.monotonic(), record.metrics.get("minutes", 0.0) if record else 0.0
+    started, before = time.monotonic(), record.metrics.get(MINUTES, 0.0) if record else 0.0
+
+    def minutes() -> float:
+        """Spent so far; on the run each time, which may be killed."""
+        spent = before + (time.monotonic() - started) / 60
+        run.log_metrics({MINUTES: spent})
+        return spent
+
     try:
-        returns = hydra.launcher.launch(_jobs(plan, space, study, terminal, record), 0)
+        returns = hydra.launcher.launch(_jobs(plan, space, study, terminal, record, minutes), 0)
         hydra.job.outcomes[:] = [_outcome(one) for one in returns]
     finally:
         del os.environ[SWEEP_VARIABLE]
         store.close_orphans()  # of workers that were killed
         children = children_of(run.id)
-        minutes = before + (time.monotonic() - started) / 60
-        log_summary(run, children, space, plan.settings.objectives, minutes)
+        minutes()
+        log_summary(run, children, space, plan.settings.objectives)
     show_summary(terminal, plan.name, run.id, children, plan.settings.objectives)
     failed = max(
         sum(child.status == FAILED for child in children),
@@ -159,11 +169,11 @@ def _carry_out(
 
 
 def _jobs(
-    plan: Plan, space: Space, study: Any, terminal: Terminal, record: RunRecord | None
+    plan: Plan, space: Space, study: Any, terminal: Terminal, record: RunRecord | None, minutes: Callable[[], float]
 ) -> Sequence[Sequence[str]]:
     """The overrides of the jobs that are to be done, each with its number."""
     if study is not None:
-        return TrialJobs(study, space, plan.settings, numbered, terminal)
+        return TrialJobs(study, space, plan.settings, numbered, terminal, minutes)
     done = {child.number for child in children_of(record.id) if child.status == FINISHED} if record else set()
     return [numbered(list(job), number) for number, job in enumerate(space.grid()) if number not in done]
 
@@ -195,7 +205,17 @@ def _planned(strategy: str, overrides: Sequence[str], asked: Sweep, hydra: Hydra
 
 
 def _named(name: str) -> list[RunRecord]:
-    return [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == SWEEP_STAGE]
+    found = [one for one in runs_with_tag("mlflow.runName", name, ended_well=False) if one.stage == SWEEP_STAGE]
+    return [one for one in found if _begun(one)]
+
+
+def _begun(record: RunRecord) -> bool:
+    """Whether it has a plan or jobs: a sweep that was killed before it had can neither go on nor be in the way."""
+    try:
+        record.artifact(PLAN)
+    except UserError:
+        return bool(children_of(record.id))
+    return True
 
 
 def _recorded(name: str) -> RunRecord:
@@ -217,9 +237,6 @@ def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
     if other:
         message = f"sweep.resume={plan.name}: goes on with the recorded settings; leave out {' '.join(other)}."
         raise UserError(message)
-    if Path(plan.folder) != Path.cwd():
-        message = f"sweep.resume={plan.name}: was begun in {plan.folder}, where its paths begin. Go on from there."
-        raise UserError(message)
     given = {text.partition("=")[0].removeprefix("sweep.") for text in overrides}
     changed = {key: getattr(asked, key) for key in CHANGEABLE if key in given}
     place = plan.study_place or asked.storage
@@ -230,10 +247,10 @@ def _resumed(record: RunRecord, asked: Sweep, overrides: Sequence[str]) -> Plan:
 
 
 def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
-    """Compose jobs in which every choice occurs, so that a typing error ends the sweep before it begins.
+    """End a sweep before it begins that cannot go well.
 
     Raises:
-        UserError: nothing that varies, for Optuna to choose; a launcher that takes all jobs at once.
+        UserError: nothing that varies, for Optuna to choose; a launcher that takes all jobs at once; see check_jobs.
 
     """
     launcher = type(hydra.launcher).__name__
@@ -259,12 +276,15 @@ def _check(plan: Plan, space: Space, hydra: HydraSide) -> None:
         raise UserError(message)
     if plan.strategy == GRID:
         space.grid()
-    for overrides in space.samples():
-        hydra.context.config_loader.load_sweep_config(hydra.config, list(overrides))
+    load = hydra.context.config_loader.load_sweep_config
+    relative = check_jobs(space, hydra.job, lambda job: load(hydra.config, list(job)))
+    if relative and Path(plan.folder) != Path.cwd():
+        message = f"sweep.resume={plan.name}: {relative[0]} begins in {plan.folder}. Go on from there."
+        raise UserError(message)
 
 
 def _await_workers(record: RunRecord, store: Store) -> None:
-    """Let jobs end whose sweep was killed; a run whose process is gone is closed.
+    """Let jobs end whose sweep was killed; a run whose process is gone is closed, also when its machine is gone.
 
     Raises:
         UserError: one is still at work.
@@ -277,6 +297,10 @@ def _await_workers(record: RunRecord, store: Store) -> None:
             raise UserError(message)
         time.sleep(0.5)
         store.close_orphans()
+        for child in running:
+            elsewhere = find_run(child.run_id).tags.get(HOST) != identity()[HOST]
+            if elsewhere and checkpoints_below(store.home, child.run_id).abandoned():
+                close_run(child.run_id)
 
 
 def _outcome(returned: Any) -> Outcome:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from ferlab.commands.launch import JOB_VARIABLE, SWEEP_VARIABLE, Context
 from ferlab.commands.training_record import stored_result
 from ferlab.config.nodes import Sweep
-from ferlab.config.overrides import shortened
+from ferlab.config.overrides import told_apart
 from ferlab.errors import Pruned, UserError
 from ferlab.sweeping.children import FAILED, FINISHED, INTERRUPTED, Child, children_of, objective_of, tags_of
 from ferlab.sweeping.trial import StudyTrial
@@ -26,12 +26,15 @@ TRAIN, PROFILE = "train", "profile"
 
 @dataclass(frozen=True)
 class Shared:
-    """What all jobs of a sweep know: its run, its settings, what varies, and the place of its study, if it has one."""
+    """What all jobs of a sweep know: its run, its settings, what varies, and the place of its study, if it has one.
+
+    ``varied``: the values of everything that varies; none of an interval.
+    """
 
     parent: str
     name: str
     settings: Sweep
-    varied: tuple[str, ...]
+    varied: dict[str, list[str]]
     study_place: str | None
     resumed: bool
 
@@ -43,7 +46,7 @@ class Shared:
     def from_text(cls, text: str) -> "Shared":
         """The inverse of ``as_text``."""
         kept = json.loads(text)
-        return cls(**kept | {"settings": Sweep(**kept["settings"]), "varied": tuple(kept["varied"])})
+        return cls(**kept | {"settings": Sweep(**kept["settings"])})
 
 
 @dataclass
@@ -69,7 +72,6 @@ class SweepJob:
         self, work: Callable[[Any, Context], dict[str, Any]], config: Any, context: Context
     ) -> dict[str, Any]:
         """The result of ``work``; of a trial with several seeds their results under ``repetitions``."""
-        context.in_sweep = True
         self.trial = self._open_trial()
         results: list[dict[str, Any]] = []
         try:
@@ -124,7 +126,7 @@ class SweepJob:
 
     def _name(self, repetition: int) -> str:
         """What varied, such as ``seq1-s0``; of a trial with its number before."""
-        parts = [shortened(text, brief=True) for text in self.overrides]
+        parts = [told_apart(text, self.shared.varied) for text in self.overrides]
         if self.shared.study_place:
             parts = [f"t{self.number:02d}", *parts]
             if self.shared.settings.seeds > 1:

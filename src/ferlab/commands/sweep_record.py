@@ -5,8 +5,10 @@ import io
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ferlab.commands.terminal import Terminal, duration
+from ferlab.config.overrides import endings
 from ferlab.evaluation.document import Table
 from ferlab.evaluation.sweep_figures import Setting, front_figure, importance_figure, parallel_coordinates_figure
 from ferlab.evaluation.table_formats import as_markdown
@@ -19,24 +21,26 @@ TABLE, SUMMARY = "jobs.csv", "summary.md"
 BEST, NOTE = "ferlab.best", "mlflow.note.content"
 JOBS = "Jobs"
 MOST_SHOWN = 20
+NOTE_LENGTH = 8000
+"""MLflow cuts the text of a tag there."""
 
 
-def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str], minutes: float) -> None:
+def log_summary(run: Run, children: Sequence[Child], space: Space, objectives: Sequence[str]) -> None:
     """Table, counts, best job, figures; written anew each time."""
     best = best_of(children, objectives)
     counted = Counter(child.status for child in children)
     run.log_text(_csv(children, space, objectives), TABLE)
-    run.log_metrics({f"jobs_{status}": counted[status] for status in STATUSES} | {"minutes": minutes})
+    run.log_metrics({f"jobs_{status}": counted[status] for status in STATUSES})
     run.log_metrics({"epochs": sum(child.metrics.get("epochs", 0) for child in children)})
-    text = "\n".join(map(as_markdown, _tables(children, objectives)))
-    run.log_text(text, SUMMARY)
-    note = text
+    tables = _tables(children, objectives)[::-1]
+    run.log_text(_text(tables), SUMMARY)
+    link = ""
     if best is not None:
         run.set_tags({BEST: best.first.run_id})
         run.log_metrics({f"best_{one}": value for one, value in zip(objectives, best.values, strict=True)})
-        link = f"#/experiments/{run.experiment()}/runs/{best.first.run_id}"
-        note = f"Best by {objectives[0]}: [{best.first.name}]({link})\n\n{text}"
-    run.set_tags({NOTE: note})
+        address = f"#/experiments/{run.experiment()}/runs/{best.first.run_id}"
+        link = f"Best by {objectives[0]}: [{best.first.name}]({address})\n\n"
+    run.set_tags({NOTE: link + _brief(tables, NOTE_LENGTH - len(link))})
     _log_figures(run, children, space, objectives)
 
 
@@ -84,9 +88,10 @@ def _log_figures(run: Run, children: Sequence[Child], space: Space, objectives: 
     varied = [axis for axis in space.axes if len({child.values.get(axis.name) for child in children}) > 1]
     if not varied:
         return
+    short = endings([axis.name for axis in varied], ".")
     settings = [
         Setting(
-            axis.name,
+            short[axis.name],
             tuple(child.values.get(axis.name, "") for child in children),
             getattr(axis.distribution, "log", False),
         )
@@ -138,6 +143,21 @@ def _tables(children: Sequence[Child], objectives: Sequence[str]) -> list[Table]
     """The jobs, and means over seeds where some jobs differ in the seed, or the repetition, alone."""
     repeated = any(group.count > 1 for group in groups_of(children, objectives[0]))
     return [job_table(children, objectives), *([group_table(children, objectives[0])] if repeated else [])]
+
+
+def _text(tables: Sequence[Table]) -> str:
+    return "\n".join(map(as_markdown, tables))
+
+
+def _brief(tables: Sequence[Table], length: int) -> str:
+    """The first rows of every table, as many as ``length`` characters hold, and where the others are."""
+    for most in range(MOST_SHOWN, 0, -1):
+        cut = [replace(table, rows=table.rows[:most]) for table in tables]
+        more = any(len(table.rows) > most for table in tables)
+        text = _text(cut) + (f"\nThe first {most} rows of each; the whole is in {SUMMARY}.\n" if more else "")
+        if len(text) <= length:
+            return text
+    return f"The tables are in {SUMMARY}.\n"
 
 
 def _figure(child: Child, objective: str) -> str:

@@ -1,5 +1,6 @@
 """What a recorded training was made with, and what it would be made with here: for ``ferlab reproduce``."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ferlab.commands.backend import gpu_names, set_up_backend
-from ferlab.commands.launch import PATHS, Context, machine_facts
+from ferlab.commands.launch import Context, machine_facts
+from ferlab.commands.training_record import SETTINGS, all_settings, settings_of
 from ferlab.config.files import config_root
 from ferlab.config.schema import ReproduceConfig, TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import UserError
 from ferlab.models.catalog import backbone
 from ferlab.tracking.code_state import commands_to, tree_of
-from ferlab.tracking.environment import Environment, overlaid, packages_of
+from ferlab.tracking.environment import RESUMED, Environment, overlaid, packages_of
 from ferlab.tracking.records import RunRecord, find_run
 from ferlab.tracking.run import flatten
 from ferlab.training.precision import choose_precision
@@ -70,7 +72,8 @@ def environment_then(record: RunRecord) -> Environment:
     patch = patch_of(record)
     files = None if tree is None else overlaid(tree, patch.read_text(encoding="utf-8") if patch else "")
     packages = packages_of(_text(record, "code/packages.txt"))
-    return Environment(record.tags, files, packages, _settings(record.config()))
+    later = packages_of(_text(record, f"code/{RESUMED}/packages.txt"))
+    return Environment(record.tags, files, packages, _settings_then(record), later)
 
 
 def environment_now(repeated: Again, digest: str) -> Environment:
@@ -91,7 +94,7 @@ def environment_now(repeated: Again, digest: str) -> Environment:
     }
     tree = tree_of(config_root(), code.commit)
     files = None if tree is None else overlaid(tree, code.diff)
-    return Environment(tags, files, packages_of(code.packages), _settings(repeated.raw))
+    return Environment(tags, files, packages_of(code.packages), _settings_now(repeated))
 
 
 def commands_back(record: RunRecord, context: Context) -> list[str]:
@@ -123,10 +126,24 @@ def _text(record: RunRecord, artifact: str) -> str:
         return ""
 
 
-def _settings(raw: Mapping[str, Any]) -> dict[str, str]:
-    """All but those that say where something lies."""
-    left_out = (*PATHS, "resume", "from_run", "study")
-    return {key: value for key, value in flatten(raw).items() if key not in left_out}
+def _settings_then(record: RunRecord) -> dict[str, str]:
+    """All, or of an older run those that its config has."""
+    listed = _text(record, SETTINGS)
+    return dict(json.loads(listed)) if listed else settings_of(flatten(record.config()))
+
+
+def _settings_now(repeated: Again) -> dict[str, str]:
+    """All. For an older run those of the nodes that its config has, whose phases leave out what is usual."""
+    every = all_settings(repeated.config, repeated.raw)
+    if _text(repeated.record, SETTINGS):
+        return every
+    given = flatten(repeated.raw)
+    nodes = {key.rpartition(".")[0] for key in given}
+    return {
+        key: value
+        for key, value in every.items()
+        if key in given or (key.rpartition(".")[0] in nodes and "phases" not in key)
+    }
 
 
 def _moved(raw: dict[str, Any], config: ReproduceConfig) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ferlab.commands.training_record import (
     log_augmented_sample,
     log_history,
     log_model_facts,
+    log_settings,
     log_trained_model,
     log_validation,
 )
@@ -135,28 +136,32 @@ def train(
         raise UserError(message)
     resumed = interrupted.id if interrupted else None
     name = interrupted.name if interrupted else name or run_name(config)
-    with contextlib.ExitStack() as held:
-        with context.store.run("train", config.study, name, parent=parent, resume=resumed) as run:
-            checkpoints = checkpoints_of(run.id, context)
-            if not resumed:
-                held.enter_context(checkpoints.alone(run.id))
-            _describe(run, config, context, prepared, prepare_run)
-            run.set_tags(tags or {})
-            earlier_s = sum(row["seconds"] for row in checkpoints.history())
-            started = time.monotonic()
-            # a run that was stopped before its first epoch ended begins anew, as the same run
-            going_on = interrupted if checkpoints.current() else None
-            model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
-            minutes = (time.monotonic() - started + earlier_s) / 60
-            run.log_metrics({"train_minutes": minutes})
-            scores = log_validation(run, prepared, model)
-            images_per_s = log_history(run, progress)
-            log_trained_model(run, config, manifest, model)
-            for file in checkpoints.files():
-                run.log_file(file, "checkpoints")
-            if config.debug.batches:
-                check_by_heart(run, progress, context)
-        checkpoints.remove()  # a run that is killed before it has ended still needs them
+    with (
+        contextlib.ExitStack() as held,
+        context.store.run("train", config.study, name, parent=parent, resume=resumed) as run,
+    ):
+        checkpoints = checkpoints_of(run.id, context)
+        if not resumed:
+            held.enter_context(checkpoints.alone(run.id))
+            log_settings(run, config, context.raw)
+        # after the run has ended: one that is killed before that still needs them
+        held.push(lambda kind, *_: checkpoints.remove() if kind in (None, Pruned) else None)
+        _describe(run, config, context, prepared, prepare_run)
+        run.set_tags(tags or {})
+        earlier_s = sum(row["seconds"] for row in checkpoints.history())
+        started = time.monotonic()
+        # a run that was stopped before its first epoch ended begins anew, as the same run
+        going_on = interrupted if checkpoints.current() else None
+        model, progress = _fit(config, context, prepared, run, checkpoints, going_on)
+        minutes = (time.monotonic() - started + earlier_s) / 60
+        run.log_metrics({"train_minutes": minutes})
+        scores = log_validation(run, prepared, model)
+        images_per_s = log_history(run, progress)
+        log_trained_model(run, config, manifest, model)
+        for file in checkpoints.files():
+            run.log_file(file, "checkpoints")
+        if config.debug.batches:
+            check_by_heart(run, progress, context)
     return Trained(run.id, run.name, scores, minutes, progress.epoch, images_per_s, model.count_params())
 
 
@@ -300,7 +305,6 @@ def _watched_fit(
             raise
         except Pruned:
             run.log_metrics({"epochs": len(checkpoints.history())})
-            checkpoints.remove()
             raise
         except UserError:
             for file in checkpoints.folder.glob(NOT_FINITE):

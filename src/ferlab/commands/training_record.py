@@ -2,7 +2,8 @@
 
 import io
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ferlab.commands.backend import gpu_names
+from ferlab.commands.launch import PATHS
 from ferlab.commands.mistakes import explanation, mistakes_picture
 from ferlab.config.schema import TrainConfig
 from ferlab.evaluation.face_figures import augmented_figure
@@ -23,7 +25,7 @@ from ferlab.preparation.prepare import Prepared
 from ferlab.samples import VALIDATION
 from ferlab.scoring.predict import predict_split
 from ferlab.tracking.records import RunRecord, find_run
-from ferlab.tracking.run import Run
+from ferlab.tracking.run import Run, flatten
 from ferlab.training.augmentation import changer
 from ferlab.training.checkpoint import Progress
 from ferlab.training.inputs import TrainingData
@@ -32,6 +34,9 @@ RESAMPLES = 2000
 BOOTSTRAP_SEED = 0
 EXAMPLES = 4
 SHOWN_FACES, SHOWN_VERSIONS = 6, 7
+SETTINGS = "settings.json"
+NO_SETTINGS = ("resume", "from_run", "study", "sweep")
+"""What says nothing of how a network is trained."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,25 @@ class Trained:
 
 
 _measured_costs: dict[str, dict[str, float]] = {}
+
+
+def all_settings(config: TrainConfig, raw: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting of a training by its dotted key, but those that say where something lies.
+
+    ``raw``, the composed config, leaves some of them out; their defaults, which another version of the code may not
+    have, are those of ``config``.
+    """
+    return settings_of({**flatten(asdict(config)), **flatten(raw)})
+
+
+def settings_of(flat: Mapping[str, str]) -> dict[str, str]:
+    """Of a config with dotted keys those that ``all_settings`` has."""
+    return {key: value for key, value in flat.items() if key not in PATHS and key.split(".")[0] not in NO_SETTINGS}
+
+
+def log_settings(run: Run, config: TrainConfig, raw: Mapping[str, Any]) -> None:
+    """All settings as ``settings.json``: what the run begins with."""
+    run.log_json(all_settings(config, raw), SETTINGS)
 
 
 def log_model_facts(run: Run, built: BuiltModel, policy: str, devices: int) -> None:

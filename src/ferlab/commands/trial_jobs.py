@@ -1,6 +1,5 @@
 """Trials of a study as jobs: each is asked for when a launcher is ready to carry it out."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from ferlab.sweeping.study import Standing, ask, interrupted_trials, overrides_o
 class TrialJobs(Sequence[list[str]]):
     """Overrides of the trials that were interrupted, then of new ones, until the budget is spent.
 
-    Its length is an upper bound. Can be gone through once: trials are asked for on the way.
+    ``minutes``: spent so far, those before an interruption, too. Its length is an upper bound. Can be gone through
+    once: trials are asked for on the way.
     """
 
     def __init__(
@@ -23,10 +23,10 @@ class TrialJobs(Sequence[list[str]]):
         settings: Sweep,
         numbered: Callable[[Sequence[str], int], list[str]],
         terminal: Terminal,
+        minutes: Callable[[], float],
     ) -> None:
         self.study, self.space, self.settings, self.numbered, self.terminal = study, space, settings, numbered, terminal
-        self.interrupted = interrupted_trials(study)
-        self.started, self.ended = time.monotonic(), standing(study).ended
+        self.minutes, self.interrupted, self.ended = minutes, interrupted_trials(study), standing(study).ended
 
     def __len__(self) -> int:
         new = self.settings.trials - standing(self.study).begun
@@ -54,7 +54,7 @@ class TrialJobs(Sequence[list[str]]):
         return self.numbered(overrides_of(self.study, number, self.space), number)
 
     def _out_of_time(self) -> bool:
-        return self.settings.minutes is not None and time.monotonic() - self.started > 60 * self.settings.minutes
+        return self.settings.minutes is not None and self.minutes() > self.settings.minutes
 
     def _words(self, now: Standing) -> str:
         of = f"{now.ended} of {self.settings.trials} trials"
@@ -63,5 +63,4 @@ class TrialJobs(Sequence[list[str]]):
         )
         best = f", best {now.best:.4g} (trial {now.best_number})" if now.best is not None else ""
         front = f", {now.front} on the front" if now.front else ""
-        spent = time.monotonic() - self.started
-        return f"{of}{f' ({beside})' if beside else ''}{best}{front}, {duration(spent)} spent"
+        return f"{of}{f' ({beside})' if beside else ''}{best}{front}, {duration(60 * self.minutes())} spent"

@@ -53,7 +53,7 @@ def with_recorded(overrides: Sequence[str], home: Path) -> list[str]:
         write_text(recorded_folder(home) / group / f"{option}.yaml", yaml.safe_dump(node, sort_keys=False))
         if group not in given:
             added.append(f"{group}={option}")
-    kept = [f"{FROM_RUN}={record.id}" if text.partition("=")[0] == FROM_RUN else text for text in overrides]
+    kept = [f"{FROM_RUN}={record.id}" if text.partition("=")[0].lstrip("+") == FROM_RUN else text for text in overrides]
     return [*added, *kept]
 
 

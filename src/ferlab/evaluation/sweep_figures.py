@@ -55,7 +55,7 @@ def parallel_coordinates_figure(settings: Sequence[Setting], outcomes: Sequence[
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
                 zorder=3,
             )
-    axes.set_xticks(range(len(columns)), [_title(column) for column in columns])
+    axes.set_xticks(range(len(columns)), [column.name + " (log)" * column.log for column in columns])
     axes.set(yticks=[], ylim=(-0.05, 1.05), title="Settings and outcome of every job (dashed: pruned or failed)")
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
@@ -83,10 +83,6 @@ def front_figure(points: Sequence[tuple[str, float, float, bool]], across: str, 
     axes.set(xlabel=across, ylabel=up, title="Jobs by two objectives")
     axes.legend()
     return figure
-
-
-def _title(column: Setting) -> str:
-    return column.name.rpartition(".")[2] + " (log)" * column.log
 
 
 def _placed(column: Setting) -> tuple[list[float], dict[str, float]]:

@@ -91,24 +91,42 @@ def prepare(
         UserError: unreadable or unfit source, more than ``max_rejected`` of the samples unusable, full disk.
 
     """
-    place = prepared_place(prepared_root, request)
-    scratch = (resources.scratch or _parent(place)) / f"{place.rpartition('/')[2]}.spark"
-    with exclusive(scratch.parent / ".locks" / scratch.name):
+    with one_at_a_time(request, prepared_root, resources):
         found = find_complete(request, prepared_root, max_rejected)
+        return found or make(request, prepared_root, resources, max_rejected, config, watch, carry)
+
+
+@contextlib.contextmanager
+def one_at_a_time(request: Request, prepared_root: str | Path, resources: Resources) -> Iterator[None]:
+    """Only one process of this machine is in such a block for a request; the others wait before it."""
+    scratch = _scratch(request, prepared_root, resources)
+    with exclusive(scratch.parent / ".locks" / scratch.name):
+        yield
+
+
+def make(
+    request: Request,
+    prepared_root: str | Path,
+    resources: Resources,
+    max_rejected: float,
+    config: dict[str, Any],
+    watch: Watch,
+    carry: Carry = run_on_spark,
+) -> Prepared:
+    """``prepare`` for one who is in a block of ``one_at_a_time`` and has found nothing whole there."""
+    place, scratch = prepared_place(prepared_root, request), _scratch(request, prepared_root, resources)
+    try:
+        return _prepare(request, place, scratch, resources, max_rejected, config, watch, carry)
+    except Exception as error:
+        if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
+            places.remove(place)
+        # another machine may have finished it in the same bucket, and tidied up
+        found = find_complete(request, prepared_root, max_rejected) if is_remote(place) else None
         if found:
             return found
-        try:
-            return _prepare(request, place, scratch, resources, max_rejected, config, watch, carry)
-        except Exception as error:
-            if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
-                places.remove(place)
-            # another machine may have finished it in the same bucket, and tidied up
-            found = find_complete(request, prepared_root, max_rejected) if is_remote(place) else None
-            if found:
-                return found
-            raise
-        finally:
-            remove_folder(scratch)
+        raise
+    finally:
+        remove_folder(scratch)
 
 
 def _prepare(
@@ -191,6 +209,12 @@ def _tidy(place: str) -> None:
             places.remove(places.joined(place, name))
     if any(name.startswith(f"{WORK}/") for name in names):
         places.remove(places.joined(place, WORK))
+
+
+def _scratch(request: Request, prepared_root: str | Path, resources: Resources) -> Path:
+    """Where Spark works for a request."""
+    place = prepared_place(prepared_root, request)
+    return (resources.scratch or _parent(place)) / f"{place.rpartition('/')[2]}.spark"
 
 
 def _parent(place: str) -> Path:

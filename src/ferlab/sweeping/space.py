@@ -57,11 +57,12 @@ class Space:
         return (self.fixed + combination for combination in itertools.product(*every))
 
     def samples(self) -> Iterator[tuple[str, ...]]:
-        """Overrides in which every choice occurs: each axis in turn, the others at their first value."""
-        first = {axis: axis.choices[0] if axis.choices else _low(axis.distribution) for axis in self.axes}
+        """Overrides in which every choice and end of an interval occurs: each axis in turn, the others at first."""
+        values = {axis: axis.choices or _ends(axis.distribution) for axis in self.axes}
+        first = {axis: each[0] for axis, each in values.items()}
         yield self.fixed + tuple(axis.override(value) for axis, value in first.items())
         for axis in self.axes:
-            for value in (axis.choices or ())[1:]:
+            for value in values[axis][1:]:
                 yield self.fixed + tuple(other.override(value if other is axis else first[other]) for other in first)
 
 
@@ -112,6 +113,6 @@ def _tidy(text: str) -> str:
         return text
 
 
-def _low(distribution: BaseDistribution) -> Any:
+def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return distribution.low
+    return distribution.low, distribution.high

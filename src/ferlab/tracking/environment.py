@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SOURCES = "src/"
 """Files below it change what a training computes; its settings are recorded as composed, so ``conf/`` does not."""
+RESUMED = "resumed"
+"""Before the tags, and below the folder, of the code that went on with an interrupted run."""
 HASH = re.compile(r"[0-9a-f]{40,64}")
 UNKNOWN = "not recorded"
 ABSENT = "0" * 7
@@ -20,10 +22,11 @@ class Fact:
     matters: bool = True
 
 
+CODE = "code.sha256"
 FACTS = (
     Fact("git commit", "git.commit", matters=False),
     Fact("uncommitted changes", "git.dirty", matters=False),
-    Fact("code in src/", "code.sha256"),
+    Fact("code in src/", CODE),
     Fact("requirements.lock", "lock.sha256", matters=False),
     Fact("Python", "python"),
     Fact("processor", "machine.cpu"),
@@ -43,13 +46,15 @@ FACTS = (
 class Environment:
     """``tags`` as a run carries them; ``files``: path → git's name of the content, None where git cannot tell.
 
-    ``packages``: name → version; ``settings``: dotted key → value of the composed config.
+    ``packages``: name → version, of a run that was interrupted ``later_packages`` those that it went on with;
+    ``settings``: dotted key → value of the composed config.
     """
 
     tags: Mapping[str, str]
     files: Mapping[str, str] | None
     packages: Mapping[str, str]
     settings: Mapping[str, str]
+    later_packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,27 @@ def compare(then: Environment, now: Environment) -> Comparison:
     rows = [_row(fact, then, now, files) for fact in FACTS]
     rows.append(_counted("packages", then.packages, now.packages, packages))
     rows.append(_counted("settings", then.settings, now.settings, settings))
+    rows += _going_on(then)
     return Comparison(tuple(rows), files, packages, settings)
+
+
+def _going_on(then: Environment) -> list[Row]:
+    """Of a run that was interrupted: whether it went on with what it began with, as a repetition does."""
+    tags = then.tags
+    if f"{RESUMED}.{CODE}" not in tags:
+        return []
+    later = [(fact.name, tags.get(fact.tag), tags.get(f"{RESUMED}.{fact.tag}")) for fact in FACTS if fact.matters]
+    other = [f"{name} ({_short(after)})" for name, before, after in later if before and after and before != after]
+    if then.later_packages and then.packages != then.later_packages:
+        other.append("packages")
+    said = f"went on with other: {', '.join(other)}" if other else "went on with the same"
+    return [Row("after an interruption", said, "none", not other, matters=True)]
 
 
 def _row(fact: Fact, then: Environment, now: Environment, files: tuple[str, ...]) -> Row:
     before, after = then.tags.get(fact.tag, ""), now.tags.get(fact.tag, "")
     same = before == after if before and after else None
-    if same is None and fact.tag == "code.sha256" and then.files is not None and now.files is not None:
+    if same is None and fact.tag == CODE and then.files is not None and now.files is not None:
         same = not any(path.startswith(SOURCES) for path in files)
     return Row(fact.name, _short(before), _short(after), same, fact.matters)
 

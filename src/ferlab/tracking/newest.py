@@ -16,10 +16,21 @@ RUNS = (
 )
 STUDIES = "select name from experiments where lifecycle_stage = 'active' order by last_update_time desc limit ?"
 
+SWEEPS = (
+    "select name, status from runs join tags using (run_uuid) "
+    "where tags.key = 'ferlab.stage' and tags.value = 'sweep' and lifecycle_stage = 'active' "
+    "order by start_time desc limit ?"
+)
+
 
 def newest_runs(home: Path) -> dict[str, str]:
     """Shortened ids of the newest runs with name, study and status; none where the store is a server or absent."""
     return {row[0][:ID_SHOWN]: f"{row[1]}, {row[2]}, {row[3]}" for row in _rows(home, RUNS)}
+
+
+def sweeps(home: Path) -> dict[str, str]:
+    """Names of the newest sweeps with their status; none where the store is a server or absent."""
+    return dict(_rows(home, SWEEPS))
 
 
 def study_names(home: Path) -> list[str]:

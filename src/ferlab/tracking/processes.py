@@ -6,12 +6,13 @@ import socket
 import psutil
 
 START_TOLERANCE_S = 2.0
+HOST = "ferlab.host"
 
 
 def identity() -> dict[str, str]:
     """Tags that identify this process on its host."""
     return {
-        "ferlab.host": socket.gethostname(),
+        HOST: socket.gethostname(),
         "ferlab.pid": str(os.getpid()),
         "ferlab.process_started": f"{psutil.Process().create_time():.1f}",
     }

@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ferlab import interrupts
-from ferlab.errors import Pruned, UserError, first_line
+from ferlab.errors import Pruned, UserError, first_line, one_line
 from ferlab.storage.files import atomic_path, exclusive, writing_errors
 from ferlab.tracking.code_state import CodeState, code_state
+from ferlab.tracking.environment import RESUMED
 from ferlab.tracking.processes import identity, is_alive
 from ferlab.tracking.run import Run
 
@@ -29,8 +30,6 @@ PASSWORDS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 """For a server that does not let one in."""
 DATABASE = "mlflow.db"
 """The store's file below FERLAB_HOME, where no server is named."""
-RESUMED = "resumed"
-"""Before the tags, and below the folder, of the code that went on with an interrupted run."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ class Store:
             raise
         except BaseException as error:
             with contextlib.suppress(Exception):
-                text = str(error).splitlines() or [""]
-                run.set_tags({"ferlab.error": f"{type(error).__name__}: {text[0]}"[:4000]})
+                run.set_tags({"ferlab.error": f"{type(error).__name__}: {one_line(error)}"})
             raise
         finally:
             with contextlib.suppress(Exception) if status != "FINISHED" else contextlib.nullcontext():

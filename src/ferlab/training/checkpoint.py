@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ferlab.errors import UserError, first_line
+from ferlab.errors import AlreadyRunningError, UserError, first_line
 from ferlab.storage.files import exclusive, remove_folder, writing_errors
 
 LAST, BEST, STATE, LOCK = "last.npz", "best.npz", "state.json", "lock"
@@ -76,6 +76,16 @@ class Checkpoints:
 
         """
         return exclusive(self.folder / LOCK, f"resume={run_id}: another process is training it now.")
+
+    def abandoned(self) -> bool:
+        """Whether a process of this machine, or of one that shares the folder, held it once and none does now."""
+        if not (self.folder / LOCK).exists():
+            return False
+        try:
+            with self.alone(self.folder.name):
+                return True
+        except AlreadyRunningError:
+            return False
 
     def save(self, saved: Saved, progress: Progress, best: Sequence[np.ndarray] | None) -> None:
         """Write a new checkpoint beside the last one, then make it the current one; ``best`` None keeps the best.
