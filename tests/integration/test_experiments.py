@@ -163,6 +163,24 @@ def test_a_card_of_a_sweep(file: Path, tmp_path: Path, store_template: Path) -> 
     assert len(by_stage(place)["train"]) == 3
 
 
+@pytest.mark.slow
+def test_the_card_of_a_student_needs_a_teacher_and_learns_from_it(tmp_path: Path, store_template: Path) -> None:
+    shutil.copy(store_template / "mlflow.db", tmp_path / "mlflow.db")
+    place = Workplace(tmp_path)
+    (file,) = (file for file in EXPERIMENTS if file.stem == "fer2013_distilled")
+    *command, asked = command_of(file)
+    assert asked == "teacher=RUN"
+    alone = place.ferlab(*command, "debug=fast")
+    assert alone.code != 0
+    assert "teacher" in alone.err
+    taught = place.ferlab(*command, "debug=fast", "recipe=quick")
+    assert taught.code == 0, taught.err
+    student = place.ferlab(*command, "debug=fast", f"teacher={taught.result['run_id']}")
+    assert student.code == 0, student.err
+    (run,) = (run for run in place.runs() if run.info.run_id == student.result["run_id"])
+    assert run.data.tags["ferlab.from.teacher"] == taught.result["run_id"]
+
+
 class TestAfterQuickstart:
     """More commands on the home that the quickstart left."""
 
