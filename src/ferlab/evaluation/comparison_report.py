@@ -70,8 +70,8 @@ def differences_table(block: Block) -> Table | None:
         return None
     rows = [[row.run.label, *(_tested(name, row.against) for name in HEADLINE)] for row in block.rows if row.against]
     caption = (
-        f"Differences to the baseline {block.baseline.run.label} in points (MCC as it is) [95 % interval] with p "
-        "(paired bootstrap, adjusted by Holm over the runs for each measure)"
+        f"Differences to the baseline {block.baseline.run.label} in points (MCC as it is) [95 % interval] and p: "
+        "paired bootstrap, Holm over the runs"
     )
     return Table(["run", *(TITLES[name] for name in HEADLINE)], rows, caption)
 
@@ -190,9 +190,9 @@ def _difference_cells(row: Ranked) -> tuple[str, str]:
 
 
 def _tested(measure: str, against: Against) -> str:
-    """``+1.2 [-0.1, +2.5] p = 0.0812``: a difference to the baseline with its interval and adjusted p."""
+    """``+1.2 [-0.1, +2.5] .081``: a difference to the baseline with its interval and adjusted p."""
     gap, p = against.differences[measure], against.adjusted_differences[measure]
-    return f"{with_interval(measure, gap, '+')} p {_equal(_p(p))}"
+    return f"{with_interval(measure, gap, '+')} {'<.001' if p < 0.001 else f'{p:.3f}'.removeprefix('0')}"
 
 
 def _number(value: float | None, form: str) -> str:
