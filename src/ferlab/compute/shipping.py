@@ -13,8 +13,7 @@ from ferlab.storage.places import joined
 from ferlab.storage.upload import upload
 
 DIGEST = 16
-WEIGHTS = (".weights.h5",)
-"""Endings of more than one part; what Keras takes a file for hangs on its ending."""
+WEIGHTS = ".weights.h5"
 
 
 def ship_job(target: Target, wheelhouse: Path) -> Shipped:
@@ -41,7 +40,7 @@ def ship_weights(target: Target, weights: Path) -> str:
         url = joined(target.shipped, "weights", f"{weights.name}-{digest}")
         upload(weights, url, _unheard)
         return url
-    ending = next((ending for ending in WEIGHTS if weights.name.endswith(ending)), weights.suffix)
+    ending = WEIGHTS if weights.name.endswith(WEIGHTS) else weights.suffix  # by which Keras chooses how to read it
     return _ship(target, weights, f"weights/{weights.name.removesuffix(ending)}", ending)
 
 
