@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ferlab.config.files import ferlab_home, groups, options
-from ferlab.config.launchers import CHOICES, N_JOBS, TOLD
+from ferlab.config.launchers import CHOICES, N_JOBS, SWEEP_RESUME, TOLD
 from ferlab.config.outline import REQUIRED_TEXT, Setting, settings
 from ferlab.errors import UserError
 from ferlab.tracking.newest import newest_runs, study_names, sweeps
@@ -25,7 +25,6 @@ FLAGS = {
 WITHOUT_COMMAND = {"--help": "this overview", "--version": "the version", "--shell-completion": "install=bash|zsh|fish"}
 SHOWN_CONFIGS = {"job": "of the command", "hydra": "of Hydra", "all": "of both"}
 RUN_KEYS = ("run", "runs", "resume", "teacher", "baseline", "from_run", "show", "delete", "restore")
-SWEEP_RESUME = "sweep.resume"
 MULTIRUN = {"-m", "--multirun"}
 PREFIXES = ("++", "+", "~")
 INSTALL = "install="

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferlab.config.files import search_folders
+from ferlab.config.launchers import SWEEP_RESUME
 from ferlab.config.overrides import hydra_arguments, search_path, value_of
 
-TRAIN, FROM_RUN, SWEEP_RESUME = "train", "from_run", "sweep.resume"
+TRAIN, FROM_RUN = "train", "from_run"
 
 
 def hydra_overrides(command: str, overrides: Sequence[str], home: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What Hydra is told of a sweep beside its settings: who chooses the jobs, who carries them out."""
 
 SWEEPER, LAUNCHER, N_JOBS = "hydra/sweeper", "hydra/launcher", "hydra.launcher.n_jobs"
+SWEEP_RESUME = "sweep.resume"
 CHOICES = {
     SWEEPER: {"ferlab_grid": "every combination, by default", "ferlab_optuna": "Optuna chooses, for ferlab train"},
     LAUNCHER: {
