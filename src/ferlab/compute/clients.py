@@ -1,5 +1,6 @@
 """Google's own clients for Dataproc and Vertex AI, over REST: to Google, or to what stands in for it."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,13 @@ class Clients:
         return self._call(
             region, "create a cluster", self._dataproc("ClusterController", region).create_cluster, message
         )
+
+    def failure(self, operation: Any) -> str:
+        """Why a long-running operation did not make what it should; empty when it does not say."""
+        with contextlib.suppress(Exception):  # what it was to make tells that it failed, this says more of it
+            error = operation.exception(timeout=ANSWER_S)
+            return str(getattr(error, "message", error) or "")
+        return ""
 
     def cluster(self, region: str, name: str) -> Any:
         """A cluster, None when there is none of that name."""

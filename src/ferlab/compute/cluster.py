@@ -112,13 +112,15 @@ def _live_cluster(
     """A cluster that runs, deleted at the end in every outcome."""
     name = cluster_name(work.job)
     entry = ledger.write(_entry(clients, cluster, work, region, CLUSTER, name))
-    answered = False
+    operation = None
     try:
-        clients.create_cluster(cluster_request(clients.target, cloud, cluster, work.shipped, work.job, region))
-        answered = True
+        operation = clients.create_cluster(
+            cluster_request(clients.target, cloud, cluster, work.shipped, work.job, region)
+        )
         work.say(f"cluster {name} in {region}: {entry.machines}")
         state, reason = _ended(partial(clients.cluster, region, name), _cluster_state, work)
         if state != RUNNING:
+            reason = " ".join(filter(None, dict.fromkeys((reason, clients.failure(operation)))))
             if lacks_capacity(reason):
                 raise NoCapacityError(reason)
             message = f"cluster {name} ({region}): did not start ({reason}). Its log is in the project's Dataproc page."
@@ -127,7 +129,7 @@ def _live_cluster(
     finally:
         with interrupts.held():
             try:
-                delete_cluster(clients, region, name, work.poll_s, 0 if answered else SETTLE_S)
+                delete_cluster(clients, region, name, work.poll_s, 0 if operation else SETTLE_S)
             except UserError as error:
                 message = f"cluster {name} ({region}) may still run: {error} `ferlab cloud clean` deletes it."
                 raise UserError(message) from error

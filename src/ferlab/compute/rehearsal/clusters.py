@@ -140,7 +140,7 @@ class Clusters:
                 f"The zone 'projects/{record['cluster']['projectId']}/zones/{zone.rpartition('/')[2]}' "
                 "does not have enough resources available to fulfill the request. "
                 "Try a different zone, or try again later."
-            ))  # fmt: skip
+            ), detail="")  # fmt: skip
             return
         environment = self.environment(record)
         failed = environment.proceed(self._buckets, self._storage)
@@ -165,8 +165,9 @@ class Clusters:
         self._buckets.write(place, log.read_bytes() if log.exists() else b"")
         return place
 
-    def _fail(self, record: dict[str, Any], code: int, message: str) -> None:
-        self._enter(record, "ERROR", message)
+    def _fail(self, record: dict[str, Any], code: int, message: str, detail: str | None = None) -> None:
+        """The cluster may say less of what went wrong than the operation that was to make it."""
+        self._enter(record, "ERROR", message if detail is None else detail)
         error = {"code": code, "message": message}
         self._operations.end(record["operation"], error=error, status=_operation_status("DONE"))
 
