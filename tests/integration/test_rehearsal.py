@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from ferlab.compute.container import ORDER
 from ferlab.compute.rehearsal.faults import Faults
@@ -20,6 +21,7 @@ from ferlab.datasets.synthetic.layouts import write_synthetic
 from ferlab.storage.places import names_below
 
 from .conftest import Workplace
+from .mlflow_servers import mlflow_server
 
 DATA = ("dataset.accept_alarms=true", "preparation.size_px=48")
 PIPELINE = (
@@ -45,6 +47,20 @@ pipeline:
 """AffectNet's two phases with small images and networks: what is shown is the way, not the accuracy."""
 TRAIN = ("train", "dataset=affectnet7", *DATA, "backbone=seq1", "recipe=quick", "backbone.weights=none")
 STATE = "rehearsal"
+PAIR = """# @package _global_
+defaults:
+  - override /dataset: affectnet7
+compute:
+  trainer: {at_once: 2}
+pipeline:
+  weights: none
+  members:
+    - {backbone: seq1, recipe: quick, overrides: [recipe.phases.0.learning_rate=1e20]}
+    - {backbone: seq1, recipe: quick, seed: 1}
+"""
+"""Two trainings at once: the answers of the first are soon no numbers any more."""
+NOBODY = "http://127.0.0.1:9"
+"""A server that does not answer."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +101,7 @@ def _place(home: Path, store_template: Path, wheels: Path) -> Iterator[Workplace
     (home / "wheelhouse").symlink_to(wheels)
     (home / "experiments").mkdir()
     (home / "experiments" / "rehearsed.yaml").write_text(STUDY)
+    (home / "experiments" / "pair.yaml").write_text(PAIR)
     yield Workplace(home)
     stop(home / STATE)
 
@@ -179,6 +196,72 @@ def test_a_training_that_the_service_gives_up_is_sent_again_and_goes_on(place, f
     (run,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
     assert (run.info.status, run.data.metrics["epochs"]) == ("FINISHED", 6)
     nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_of_two_trainings_at_once_one_fails_and_the_other_comes_home(place, faces):
+    done = place.ferlab(
+        "pipeline", "experiments=pair", *DATA, "compute=rehearsal", "debug.max_epochs=4", f"dataset.root={faces}"
+    )
+    assert "answers are not numbers any more" in done.complaint
+    sent = [line for line in done.out.splitlines() if "training projects/" in line or "epoch  1 " in line]
+    assert [("projects/" in line) for line in sent[:2]] == [True, True], "they were not under way together"
+    trained = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
+    assert {run.data.tags["seed"]: run.info.status for run in trained} == {"0": "FAILED", "1": "FINISHED"}
+    assert (place.artifacts(trained[-1].info.run_id) / "predictions").is_dir()
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ctrl_c_ends_all_trainings_of_a_sweep(place, faces):
+    process = place.start(
+        *TRAIN, "-m", "seed=0,1", "hydra/launcher=workers", "hydra.launcher.n_jobs=2", "compute=rehearsal",
+        "recipe.phases.0.epochs=60", f"dataset.root={faces}",
+    )  # fmt: skip
+    try:
+        under_way = (line for line in process.stdout if "training projects/" in line)
+        assert sum(1 for _ in zip(range(2), under_way, strict=False)) == 2, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=300)
+        assert process.returncode == 130
+    finally:
+        process.kill()
+    nothing_is_left(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_training_writes_its_run_on_a_server_that_it_reaches(place, faces, tmp_path, monkeypatch):
+    with mlflow_server(f"sqlite:///{tmp_path / 'server.db'}", tmp_path / "kept") as url:
+        monkeypatch.setattr(Workplace, "environment", property(lambda self: _with_server(self.home, url)))
+        process = place.start(*TRAIN, "compute=rehearsal", "recipe.phases.0.epochs=4", f"dataset.root={faces}")
+        try:
+            assert any("  epoch  1 " in line for line in process.stdout), process.stderr.read()
+            process.kill()  # nobody is left who could bring it home
+        finally:
+            process.kill()
+            process.communicate(timeout=60)
+        there = MlflowClient(url, url)
+        until = time.monotonic() + 300
+        while (run := _training(there)).info.status == "RUNNING":
+            assert time.monotonic() < until
+            time.sleep(2)
+        assert run.info.status == "FINISHED"
+        assert [point.step for point in there.get_metric_history(run.info.run_id, "epoch/val_loss")] == [1, 2, 3, 4]
+        assert "validation.parquet" in there.download_artifacts(run.info.run_id, "predictions/validation.parquet")
+        (synced,) = place.ferlab("cloud", "sync", "compute=rehearsal").result["synced"]
+        assert synced["run_id"] == run.info.run_id == _training(there).info.run_id
+        assert place.runs() == [], "the file of this machine"
+        assert place.ferlab("cloud", "clean", "compute=rehearsal").result == {"cleaned": []}
+
+
+def _training(client: MlflowClient) -> Any:
+    """The one training run of a store."""
+    everywhere = [one.experiment_id for one in client.search_experiments()]
+    (found,) = client.search_runs(everywhere, "tags.`ferlab.stage` = 'train'")
+    return found
 
 
 @pytest.mark.slow
@@ -279,14 +362,14 @@ def test_a_mistake_is_one_line_and_creates_nothing(place, faces, settings, words
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_said_before_anything_is_created(place, faces, monkeypatch):
-    monkeypatch.setattr(Workplace, "environment", property(lambda self: _with_server(self.home)))
+    monkeypatch.setattr(Workplace, "environment", property(lambda self: _with_server(self.home, NOBODY)))
     done = place.ferlab(*TRAIN, "compute=rehearsal", f"dataset.root={faces}")
-    assert "tracking store http://127.0.0.1:9" in done.complaint
+    assert f"tracking store {NOBODY}" in done.complaint
     assert not list((place.home / STATE).glob("clusters/*"))
 
 
-def _with_server(home: Path) -> dict[str, str]:
-    return os.environ | {"FERLAB_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+def _with_server(home: Path, url: str) -> dict[str, str]:
+    return os.environ | {"FERLAB_HOME": str(home), "MLFLOW_TRACKING_URI": url}
 
 
 def test_without_credentials_nothing_is_asked_of_google(tmp_path, store_template, faces):

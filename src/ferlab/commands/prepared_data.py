@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from ferlab.commands.cloud_preparation import OnCluster, in_bucket
 from ferlab.commands.launch import Context
 from ferlab.commands.opening import open_dataset
 from ferlab.commands.preparation_record import log_preparation
+from ferlab.commands.terminal import Terminal
 from ferlab.config.schema import PrepareConfig
 from ferlab.datasets.splits import Split
 from ferlab.errors import UserError
 from ferlab.imaging.face import ImageSettings
 from ferlab.manifest import MANIFEST_NAME, Manifest
-from ferlab.preparation.prepare import Prepared, find_complete, make, one_at_a_time
+from ferlab.preparation.prepare import Prepared, find_complete, prepare
 from ferlab.preparation.request import Request
 from ferlab.preparation.sealing import TooManyRejectedError
 from ferlab.preparation.spark import Resources, Watch, run_on_spark
@@ -35,49 +36,47 @@ def ensure_prepared(config: PrepareConfig, context: Context, parent: Run | None 
     if context.cloud:
         config = replace(config, dataset=in_bucket(config.dataset, context.cloud))
     request = _request(config, context)
-    found = _complete(request, config, context)
-    origin = _origin(found.place, context.store.uri) if found else None
-    if found is None or origin is None:
-        with one_at_a_time(request, context.prepared_root, _resources(config, context)):
-            found = _complete(request, config, context)
-            if found is None:
-                return _made(request, config, context, parent)
-            origin = _origin(found.place, context.store.uri)  # written before its maker left the block
-    if parent is None:
-        context.terminal.say(f"prepared data reused: {found.place}")
-    return found, origin
+    with _watched(context.terminal) as watch:
+        prepared = prepare(
+            request,
+            context.prepared_root,
+            Resources(
+                config.compute.cores, config.compute.memory_gb, config.compute.spark_master, context.home / "spark"
+            ),
+            config.preparation.max_rejected,
+            {"dataset": asdict(config.dataset), "preparation": asdict(config.preparation)},
+            watch,
+            OnCluster(context.cloud) if context.cloud else run_on_spark,
+            lambda make: _recorded(make, f"prepare-{request.dataset}", config, context, parent),
+        )
+    if not prepared.reused:
+        kept = f", {prepared.kept} shards kept from an earlier run" if prepared.kept else ""
+        context.terminal.say(
+            f"prepared {prepared.manifest.total:,} images in {prepared.seconds:.0f} s ({prepared.images_per_s:,.0f} "
+            f"img/s steady, {prepared.manifest.total_rejected:,} rejected{kept}): {prepared.place}"
+        )
+    elif parent is None:
+        context.terminal.say(f"prepared data reused: {prepared.place}")
+    return prepared, _origin(prepared.place, context.store.uri)
 
 
-def _made(request: Request, config: PrepareConfig, context: Context, parent: Run | None) -> tuple[Prepared, str | None]:
-    """What a run of its own prepares now."""
-    with context.store.run("prepare", config.study, f"prepare-{request.dataset}", parent=parent) as run:
+def _recorded(
+    make: Callable[[], Prepared], name: str, config: PrepareConfig, context: Context, parent: Run | None
+) -> Prepared:
+    """What is made now, in a run of its own that it names as its origin."""
+    with context.store.run("prepare", config.study, name, parent=parent) as run:
         run.log_config({name: context.raw[name] for name in ("dataset", "preparation", "compute")})
-        prepared = _prepare(request, config, context)
-        if prepared.reused:  # another machine was faster
-            return prepared, _origin(prepared.place, context.store.uri)
-        origin = json.dumps({"store": context.store.uri, "run_id": run.id})
-        places.write_bytes(places.joined(prepared.place, ORIGIN_NAME), origin.encode())
-        log_preparation(run, prepared)
-    kept = f", {prepared.kept} shards kept from an earlier run" if prepared.kept else ""
-    context.terminal.say(
-        f"prepared {prepared.manifest.total:,} images in {prepared.seconds:.0f} s ({prepared.images_per_s:,.0f} img/s "
-        f"steady, {prepared.manifest.total_rejected:,} rejected{kept}): {prepared.place}"
-    )
-    return prepared, run.id
+        prepared = make()
+        if not prepared.reused:  # otherwise another machine was faster
+            origin = json.dumps({"store": context.store.uri, "run_id": run.id})
+            places.write_bytes(places.joined(prepared.place, ORIGIN_NAME), origin.encode())
+            log_preparation(run, prepared)
+    return prepared
 
 
 def already_prepared(config: PrepareConfig, context: Context) -> Prepared | None:
     """The prepared dataset where it lies, None when it would first have to be made; UserError without its files."""
-    return _complete(_request(config, context), config, context)
-
-
-def _complete(request: Request, config: PrepareConfig, context: Context) -> Prepared | None:
-    return find_complete(request, context.prepared_root, config.preparation.max_rejected)
-
-
-def _resources(config: PrepareConfig, context: Context) -> Resources:
-    compute = config.compute
-    return Resources(compute.cores, compute.memory_gb, compute.spark_master, context.home / "spark")
+    return find_complete(_request(config, context), context.prepared_root, config.preparation.max_rejected)
 
 
 def on_this_machine(prepared: Prepared, context: Context) -> Prepared:
@@ -115,24 +114,16 @@ def _prepared_places(context: Context) -> Iterator[str]:
             yield from (str(file.parent) for file in sorted(Path(root).glob(f"*/{MANIFEST_NAME}")))
 
 
-def _prepare(request: Request, config: PrepareConfig, context: Context) -> Prepared:
-    terminal = context.terminal
+@contextlib.contextmanager
+def _watched(terminal: Terminal) -> Iterator[Watch]:
+    """Preparation as the terminal shows it: bars, Spark's page, and why too many images were unusable."""
 
     def show_page(url: str) -> None:
         terminal.say(f"Spark is working: {url}")
 
     with terminal.bars() as bar:
-        watch = Watch(bar("looking at images", "img"), bar("preparing", "img"), show_page, terminal.warn)
         try:
-            return make(
-                request,
-                context.prepared_root,
-                _resources(config, context),
-                config.preparation.max_rejected,
-                {"dataset": asdict(config.dataset), "preparation": asdict(config.preparation)},
-                watch,
-                OnCluster(context.cloud) if context.cloud else run_on_spark,
-            )
+            yield Watch(bar("looking at images", "img"), bar("preparing", "img"), show_page, terminal.warn)
         except TooManyRejectedError as error:
             rows = [[reason, f"{count:,}"] for reason, count in error.reasons.items()]
             terminal.table("images that cannot be used", ["reason", "images"], rows)

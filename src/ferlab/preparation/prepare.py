@@ -26,6 +26,8 @@ KEY_LENGTH = 12
 STEPS = ("listing", "planning", "spark start", "images", "sealing")
 Carry = Callable[[Plan, Sequence[Task], Resources, Path, Watch], None]
 """How the tasks of a plan are carried out; ``run_on_spark`` does it on this machine or a cluster that it reaches."""
+Around = Callable[[Callable[[], "Prepared"]], "Prepared"]
+"""What is done around the making of a dataset, such as to keep a record of it: it calls what it is given."""
 
 
 @dataclass(frozen=True)
@@ -82,51 +84,36 @@ def prepare(
     config: dict[str, Any],
     watch: Watch,
     carry: Carry = run_on_spark,
+    around: Around = lambda make: make(),
 ) -> Prepared:
     """Prepare ``request`` below ``prepared_root``, or find it there. Safe to call from many processes at once.
 
-    Shards that an interrupted run had finished are kept, except after a full disk, when everything is removed.
+    Shards that an interrupted run had finished are kept, except after a full disk, when everything is removed. What
+    ``around`` does is done before another process of this machine finds the outcome.
 
     Raises:
         UserError: unreadable or unfit source, more than ``max_rejected`` of the samples unusable, full disk.
 
     """
-    with one_at_a_time(request, prepared_root, resources):
-        found = find_complete(request, prepared_root, max_rejected)
-        return found or make(request, prepared_root, resources, max_rejected, config, watch, carry)
+    place = prepared_place(prepared_root, request)
+    scratch = (resources.scratch or _parent(place)) / f"{place.rpartition('/')[2]}.spark"
 
+    def make() -> Prepared:
+        try:
+            return _prepare(request, place, scratch, resources, max_rejected, config, watch, carry)
+        except Exception as error:
+            if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
+                places.remove(place)
+            # another machine may have finished it in the same bucket, and tidied up
+            found = find_complete(request, prepared_root, max_rejected) if is_remote(place) else None
+            if found:
+                return found
+            raise
+        finally:
+            remove_folder(scratch)
 
-@contextlib.contextmanager
-def one_at_a_time(request: Request, prepared_root: str | Path, resources: Resources) -> Iterator[None]:
-    """Only one process of this machine is in such a block for a request; the others wait before it."""
-    scratch = _scratch(request, prepared_root, resources)
     with exclusive(scratch.parent / ".locks" / scratch.name):
-        yield
-
-
-def make(
-    request: Request,
-    prepared_root: str | Path,
-    resources: Resources,
-    max_rejected: float,
-    config: dict[str, Any],
-    watch: Watch,
-    carry: Carry = run_on_spark,
-) -> Prepared:
-    """``prepare`` for one who is in a block of ``one_at_a_time`` and has found nothing whole there."""
-    place, scratch = prepared_place(prepared_root, request), _scratch(request, prepared_root, resources)
-    try:
-        return _prepare(request, place, scratch, resources, max_rejected, config, watch, carry)
-    except Exception as error:
-        if not is_remote(place) and any(word in str(error) for word in NO_SPACE_WORDS):
-            places.remove(place)
-        # another machine may have finished it in the same bucket, and tidied up
-        found = find_complete(request, prepared_root, max_rejected) if is_remote(place) else None
-        if found:
-            return found
-        raise
-    finally:
-        remove_folder(scratch)
+        return find_complete(request, prepared_root, max_rejected) or around(make)
 
 
 def _prepare(
@@ -209,12 +196,6 @@ def _tidy(place: str) -> None:
             places.remove(places.joined(place, name))
     if any(name.startswith(f"{WORK}/") for name in names):
         places.remove(places.joined(place, WORK))
-
-
-def _scratch(request: Request, prepared_root: str | Path, resources: Resources) -> Path:
-    """Where Spark works for a request."""
-    place = prepared_place(prepared_root, request)
-    return (resources.scratch or _parent(place)) / f"{place.rpartition('/')[2]}.spark"
 
 
 def _parent(place: str) -> Path:
