@@ -42,6 +42,7 @@ from ferlab.training.inputs import BatchSpec, MemoryBatches, TrainingData, train
 from ferlab.training.optimization import optimizer
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
+from ferlab.training.small_maps import quicken_small_maps
 
 OURS, BARE, TUTORIAL = "ferlab", "bare", "tutorial"
 BARE_BAR, TUTORIAL_BAR, BFLOAT16_BAR, CACHED_BAR, TRACKING_BAR = 0.95, 1.05, 2.0, 1.5, 0.02
@@ -241,7 +242,9 @@ def compared(case: Case, folder: Path, options: argparse.Namespace, device: str)
                 rates[name].append(way.images_per_s())
 
         watch = Watch(lambda *step: None, on_epoch)
-        fit(network(case, manifest, policy), data, how, Checkpoints(Path(scratch) / "checkpoints"), watch)
+        ours = network(case, manifest, policy)
+        quicken_small_maps(ours, device)
+        fit(ours, data, how, Checkpoints(Path(scratch) / "checkpoints"), watch)
     shown = f"{manifest.size_px} px" + (f" enlarged to {case.working_px}" if case.working_px else "")
     size = f"{data.train.steps_per_epoch} batches of {case.batch}"
     print(f"\n{case.backbone}, {shown}, {policy}, {size} an epoch, {options.rounds} rounds, img/s")

@@ -30,13 +30,14 @@ from ferlab.commands.training_record import (
     log_trained_model,
     log_validation,
 )
+from ferlab.commands.training_specs import NO_WEIGHTS, batch_spec, model_spec
 from ferlab.commands.variant import link_origin
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
 from ferlab.errors import Pruned, UserError
 from ferlab.evaluation.table_formats import percent
 from ferlab.manifest import Manifest
-from ferlab.models.build import BuiltModel, ModelSpec, build_model
+from ferlab.models.build import BuiltModel, build_model
 from ferlab.models.catalog import backbone
 from ferlab.preparation.prepare import Prepared
 from ferlab.storage.objects import is_remote
@@ -45,13 +46,13 @@ from ferlab.tracking.run import Run
 from ferlab.training.checkpoint import Checkpoints, Progress
 from ferlab.training.distribution import all_gpus, check_shares
 from ferlab.training.fit import NOT_FINITE, EpochRow, Watch, fit
-from ferlab.training.inputs import BatchSpec, TrainingData
+from ferlab.training.inputs import TrainingData
 from ferlab.training.phases import FitSpec
 from ferlab.training.precision import choose_precision, precision_policy
 from ferlab.training.profile import OPERATION_COLUMNS, STEP_COLUMNS, markdown, profiled
-from ferlab.training.subset import samples_left, wanted_data
+from ferlab.training.small_maps import quicken_small_maps
+from ferlab.training.subset import wanted_data
 
-NO_WEIGHTS = "none"
 PROFILE_IN_CLOUD = "debug=profile: measures the machine at hand. Use compute=local."
 
 
@@ -242,14 +243,14 @@ def _fit(
         progress = _watched_fit(built.model, data, spec, checkpoints, run, context, resume=interrupted is not None)
     if policy == "float32" and devices == 1:
         return built.model, progress
-    portable = build_model(_model_spec(config, prepared.manifest, NO_WEIGHTS)).model
+    portable = build_model(model_spec(config, prepared.manifest, NO_WEIGHTS)).model
     portable.set_weights(built.model.get_weights())
     return portable, progress
 
 
 def _data(config: TrainConfig, context: Context, prepared: Prepared, run: Run, folder: Path) -> TrainingData:
     """The prepared data in batches, with the teacher's answers, which ``folder`` keeps, where there is one."""
-    spec = _batch_spec(config, prepared.manifest)
+    spec = batch_spec(config, prepared.manifest)
     data = wanted_data(prepared.folder, prepared.manifest, spec, config.debug)
     if not config.teacher:
         return data
@@ -266,7 +267,8 @@ def _network(config: TrainConfig, data: TrainingData, weights: str) -> Iterator[
     with all_gpus(logical_devices(config.compute)) as devices:
         check_shares(config.recipe.batch_size, devices)
         with precision_policy(policy):
-            built = build_model(_model_spec(config, data.manifest, weights))
+            built = build_model(model_spec(config, data.manifest, weights))
+        quicken_small_maps(built.model, device)
         yield built, policy, devices
 
 
@@ -316,35 +318,3 @@ def _weights(config: TrainConfig, context: Context) -> str:
     """What the network starts from: a name, or a file of this machine."""
     wanted = config.backbone.weights if config.debug.pretrained else NO_WEIGHTS
     return str(file_here(wanted, context)) if is_remote(wanted) else wanted
-
-
-def _model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelSpec:
-    return ModelSpec(
-        backbone=config.backbone.name,
-        classes=manifest.classes,
-        size_px=manifest.size_px,
-        channels=manifest.channels,
-        crop_px=config.backbone.crop_px,
-        affect=config.recipe.affect > 0,
-        working_px=config.backbone.working_px,
-        weights=weights,
-        weights_required=config.backbone.weights_required and weights != NO_WEIGHTS,
-        dropout=config.backbone.dropout,
-        width=config.backbone.width,
-    )
-
-
-def _batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
-    weights = tuple(manifest.class_weights[name] for name in manifest.classes)
-    left = samples_left(manifest, config.debug.share)
-    return BatchSpec(
-        batch_size=min(config.recipe.batch_size, left) if config.debug.level else config.recipe.batch_size,
-        seed=config.seed,
-        balance=config.recipe.balance,
-        class_weights=weights,
-        max_steps=config.debug.max_steps,
-        memory_bytes=config.compute.memory_gb * 1e9,
-        affect=config.recipe.affect > 0,
-        cores=config.compute.cores,
-        repeats=config.debug.repeats,
-    )
