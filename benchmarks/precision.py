@@ -18,7 +18,8 @@ import numpy as np
 from ferlab.models.blocks import uses_xla
 from ferlab.models.build import ModelSpec, build_model
 from ferlab.models.catalog import CATALOG, backbone
-from ferlab.training.precision import precision_policy
+from ferlab.training.precision import cpu_kind, precision_policy
+from ferlab.training.small_maps import quicken_small_maps
 
 POLICIES = ("float32", "mixed_bfloat16")
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -33,6 +34,7 @@ def compiled(name: str, policy: str, size_px: int) -> Any:
     spec = ModelSpec(name, CLASSES, size_px, 1, row.default_px, "none", False, 0.3, 1.0, row.crop_px)
     with precision_policy(policy):
         model = build_model(spec).model
+    quicken_small_maps(model, cpu_kind())
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "categorical_crossentropy", jit_compile=uses_xla())
     return model
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 EPOCH = "epoch"
+FIGURES = ("augmented_figure", "confusion_figure", "curves_figure", "per_class_figure", "mistakes_picture")
+"""In the room of training's record; the last one asks Grad-CAM."""
 
 
 class Clock:
@@ -70,9 +72,8 @@ def watch(clock: Clock, sampling: dict[str, float]) -> None:
     for name, member in vars(Run).items():
         if callable(member) and not name.startswith("_"):
             setattr(Run, name, clock.around(member))
-    for name in vars(training_record):
-        if name.endswith("_figure") or name == "class_activation":
-            setattr(training_record, name, clock.around(getattr(training_record, name)))
+    for name in FIGURES:
+        setattr(training_record, name, clock.around(getattr(training_record, name)))
     launch.connect = clock.around(launch.connect)
     original, monitor = Store.run, SystemMetricsMonitor.monitor
 

@@ -72,9 +72,10 @@ def network(asked, classes):
 
 
 def batch_data(asked, manifest):
+    from ferlab.training.distribution import own_part
     from ferlab.training.inputs import BatchSpec, training_data
 
-    _, processes, process = asked.get("join") or (None, 1, 0)
+    process, processes = own_part()
     classes = len(manifest.classes)
     spec = BatchSpec(BATCH, SEED, "none", (1.0,) * classes, STEPS, asked.get("memory_bytes", 1e9), process, processes)
     folder = Path(asked["folder"])

@@ -30,6 +30,23 @@ def run_small_training(**options):
     return run_script(STEPS, options)
 
 
+NETWORKS = """
+import sys
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ferlab.training.distribution import all_gpus
+for width in (8, 5, 11):
+    keras.backend.clear_session()
+    with all_gpus(["CPU:0", "CPU:1"]) as devices:
+        normalised = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), normalised, keras.layers.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=False)
+        found = model.fit(np.ones((8, 4), np.float32), np.ones(8, np.float32), batch_size=4, epochs=2, verbose=0)
+    print(devices, width, found.history["loss"][-1] < found.history["loss"][0])
+"""
+
+
 def full_disk():
     message = "the disk is full"
     raise UserError(message)
@@ -73,6 +90,15 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused():
 def test_only_jax_joins_processes(tf):
     with pytest.raises(UserError, match="KERAS_BACKEND=jax"):
         join_processes("127.0.0.1:1", 2, 0)
+
+
+def test_one_network_after_another_is_mirrored_in_a_process():
+    """As in a pipeline. Each strategy of TensorFlow counts its collectives from the same number on."""
+    done = subprocess.run(
+        [sys.executable, "-c", NETWORKS],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["2", "8", "True", "2", "5", "True", "2", "11", "True"], done.stderr[-3000:]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from ferlab.config.nodes import Compute
 from ferlab.errors import UserError
 from ferlab.models.catalog import GPU
 from ferlab.streams import load_backend
+from ferlab.training.distribution import own_part
 from ferlab.training.precision import cpu_kind
 
 BACKENDS = ("tensorflow", "jax")
@@ -41,8 +42,14 @@ def set_up_backend(compute: Compute, seed: int = 0, deterministic: bool = False)
 
 
 def logical_devices(compute: Compute) -> list[str]:
-    """Names of the devices that the processor plays; none where it plays none."""
-    return [f"CPU:{number}" for number in range(compute.logical_devices)]
+    """Names of the devices that the processor plays; none where it plays none, or where several processes have some."""
+    import keras
+
+    if keras.config.backend() == "jax" and own_part()[1] > 1:
+        return []
+    return [
+        f"{'cpu' if keras.config.backend() == 'jax' else 'CPU'}:{number}" for number in range(compute.logical_devices)
+    ]
 
 
 def _tensorflow_device(compute: Compute, deterministic: bool) -> bool:
@@ -69,6 +76,9 @@ def _jax_device(compute: Compute) -> bool:
 
     if compute.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    if compute.logical_devices:
+        with contextlib.suppress(RuntimeError):  # set by the first job of a process
+            jax.config.update("jax_num_cpu_devices", compute.logical_devices)
     return any(device.platform == "gpu" for device in jax.devices())
 
 

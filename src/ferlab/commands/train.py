@@ -30,7 +30,7 @@ from ferlab.commands.training_record import (
     log_trained_model,
     log_validation,
 )
-from ferlab.commands.training_specs import NO_WEIGHTS, batch_spec, model_spec
+from ferlab.commands.training_specs import NO_WEIGHTS, batch_spec, model_spec, with_fitting_batches
 from ferlab.commands.variant import link_origin
 from ferlab.config.schema import TrainConfig
 from ferlab.config.validate import validate
@@ -130,6 +130,7 @@ def train(
     if config.debug.batches:
         config = nothing_in_the_way(config)
         context.raw = {**context.raw, **raw_settings(config)}
+    config = with_fitting_batches(config, manifest)
     if not interrupted:
         config = with_teacher(config, context, manifest)
     if interrupted and interrupted.tags.get("dataset.digest") != manifest.digest:
@@ -182,7 +183,7 @@ def run_name(config: TrainConfig) -> str:
 
 def profile(config: TrainConfig, context: Context, prepared: Prepared, prepare_run: str | None) -> dict[str, Any]:
     """Where a step spends its time, in a run that ends with that: it holds no model, no scores."""
-    config = with_teacher(config, context, prepared.manifest)
+    config = with_teacher(with_fitting_batches(config, prepared.manifest), context, prepared.manifest)
     with (
         context.store.run("profile", config.study, f"profile-{run_name(config)}") as run,
         tempfile.TemporaryDirectory() as scratch,

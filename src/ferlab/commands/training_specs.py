@@ -1,8 +1,11 @@
 """What a training is built from, as its config and the prepared data say."""
 
+from dataclasses import replace
+
 from ferlab.config.schema import TrainConfig
 from ferlab.manifest import Manifest
 from ferlab.models.build import ModelSpec
+from ferlab.training.distribution import own_part
 from ferlab.training.inputs import BatchSpec
 from ferlab.training.subset import samples_left
 
@@ -26,16 +29,26 @@ def model_spec(config: TrainConfig, manifest: Manifest, weights: str) -> ModelSp
     )
 
 
+def with_fitting_batches(config: TrainConfig, manifest: Manifest) -> TrainConfig:
+    """The config with batches no larger than what its debug level leaves of the training split."""
+    if not config.debug.level:
+        return config
+    batch = min(config.recipe.batch_size, samples_left(manifest, config.debug.share))
+    return replace(config, recipe=replace(config.recipe, batch_size=batch))
+
+
 def batch_spec(config: TrainConfig, manifest: Manifest) -> BatchSpec:
     """The batches that a config asks for, of the images of a prepared dataset."""
     weights = tuple(manifest.class_weights[name] for name in manifest.classes)
-    left = samples_left(manifest, config.debug.share)
+    process, processes = own_part()
     return BatchSpec(
-        batch_size=min(config.recipe.batch_size, left) if config.debug.level else config.recipe.batch_size,
+        batch_size=config.recipe.batch_size,
         seed=config.seed,
         balance=config.recipe.balance,
         class_weights=weights,
         max_steps=config.debug.max_steps,
+        process=process,
+        processes=processes,
         memory_bytes=config.compute.memory_gb * 1e9,
         affect=config.recipe.affect > 0,
         cores=config.compute.cores,

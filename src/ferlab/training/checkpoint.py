@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -105,8 +105,11 @@ class Checkpoints:
                 _write(partial / BEST, _numbered(WEIGHT, saved.weights if best is None else best))
             else:
                 _same_file(current / BEST, partial / BEST)
-            (partial / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            partial.rename(self.folder / f"epoch-{progress.epoch:06d}")
+            with _durable(partial / STATE) as stream:
+                stream.write(json.dumps(asdict(progress)).encode())
+            finished = self.folder / f"epoch-{progress.epoch:06d}"
+            remove_folder(finished)  # of an epoch that is trained again: damaged, or half removed
+            partial.rename(finished)
         for old in self._complete()[:-KEPT]:
             remove_folder(old)
 
@@ -195,9 +198,15 @@ def _read(checkpoint: Path) -> tuple[Saved, Progress]:
 
 
 def _write(file: Path, arrays: Any) -> None:
-    """All of it on the disk, also when the machine stops right after."""
-    with file.open("wb") as stream:
+    with _durable(file) as stream:
         np.savez(stream, **arrays)
+
+
+@contextmanager
+def _durable(file: Path) -> Iterator[BinaryIO]:
+    """What is written into it is on the disk after the block, also when the machine stops right then."""
+    with file.open("wb") as stream:
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -1,6 +1,7 @@
 """One training on several GPUs of a machine, or, with JAX, on several machines; every device has the same weights."""
 
 import contextlib
+import functools
 import pickle
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ Made = TypeVar("Made")
 
 AHEAD = 2
 """Batches handed to TensorFlow before they are asked for."""
+_part = (0, 1)
+"""What ``join_processes`` has made of this process."""
 
 
 def join_processes(coordinator: str, processes: int, process: int) -> None:
@@ -34,6 +37,7 @@ def join_processes(coordinator: str, processes: int, process: int) -> None:
     if not 0 <= process < processes:
         message = f"process={process}: the processes are numbered from 0 to {processes - 1}."
         raise UserError(message)
+    global _part
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -45,6 +49,7 @@ def join_processes(coordinator: str, processes: int, process: int) -> None:
             "Start all of them, with the same address, before anything else uses JAX."
         )
         raise UserError(message) from error
+    _part = process, processes
 
 
 @contextlib.contextmanager
@@ -73,10 +78,23 @@ def all_gpus(devices: Sequence[str] = ()) -> Iterator[int]:
 
         names = list(devices) or [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
         if len(names) > 1:
-            with tf.distribute.MirroredStrategy(names).scope():
+            with _mirrored(tuple(names)).scope():
                 yield len(names)
             return
     yield 1
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> Any:
+    """One for all trainings of this process: each new one counts its collectives anew, as if none had been before."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(names))
+
+
+def own_part() -> tuple[int, int]:
+    """Which of the processes that train together this is, and how many they are; JAX is not started for the answer."""
+    return _part
 
 
 def _jax_devices() -> list[str]:
