@@ -1,7 +1,7 @@
 """``vgg_small``: 3x3 convolutions for 40 px crops of 48 px faces (Khaireddin and Chen 2021), from scratch.
 
 Their head of two dense layers of 4096 is left out: it holds 25 M of 30 M parameters and remembers where in the map a
-feature was, which the recipe's shifts of a fifth of the image teach the network to forget. The average over the last
+feature was, which that recipe's shifts of a fifth of the image teach the network to forget. The average over the last
 map does that by itself, and lets the network take any image size.
 """
 
