@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 
 from ferlab.predictions import Predictions
 
@@ -47,8 +48,6 @@ def finished(command, environment, home):
 
 
 def predictions_of(home, run_id):
-    from mlflow.tracking import MlflowClient
-
     place = MlflowClient(f"sqlite:///{home / 'mlflow.db'}").get_run(run_id).info.artifact_uri
     return Predictions.load(Path(unquote(urlparse(place).path)) / "predictions" / "validation.parquet")
 
@@ -66,3 +65,19 @@ def test_a_model_trained_on_jax_answers_the_same_on_tensorflow(home, jax_package
     assert len(wanted.ids) > 5
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
     assert np.ptp(wanted.probabilities, axis=0).max() > 1e-2
+
+
+def test_two_devices_that_the_processor_plays_train_what_one_does(home, jax_packages):
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{REPOSITORY / 'src'}:{jax_packages}"}
+    settings = (
+        *("debug=fast", "backbone=seq1", "backbone.width=0.25", "backbone.dropout=0", "recipe.precision=float32"),
+        *("debug.max_steps=8", "debug.max_epochs=2", "recipe.batch_size=32"),
+    )
+    results = []
+    for devices in (0, 2):
+        command = ("-m", "ferlab", "train", *settings, f"compute.logical_devices={devices}")
+        result, _ = finished(command, on_jax, home)
+        tags = MlflowClient(f"sqlite:///{home / 'mlflow.db'}").get_run(result["run_id"]).data.tags
+        assert (tags["devices"], tags["backend"]) == (str(devices or 1), "jax")
+        results.append(predictions_of(home, result["run_id"]).probabilities)
+    np.testing.assert_allclose(results[1], results[0], atol=2e-3)
