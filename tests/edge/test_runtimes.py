@@ -1,5 +1,6 @@
 """Files that are not ours, damaged, or hold code: one line each, and nothing of them runs."""
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_graph_with_other_ends_than_described_is_refused(
     [
         ("{", "not one of ferlab"), ("[]", "not one of ferlab"), ('{"ferlab_schema": 9}', "schema 9"),
         ('{"ferlab_schema": 1, "classes": ["a"]}', "something is missing"),
-        ('{"ferlab_schema": 1, "run": "x"}', "unknown: run"),
+        ('{"ferlab_schema": 1, "run": "x"}', "unknown: run"), ("[" * 100_000, "not one of ferlab"),
     ],
 )  # fmt: skip
 def test_a_spoiled_description_is_refused(text: str, said: str, exported: dict[str, Path], tmp_path: Path) -> None:
@@ -117,10 +118,26 @@ def test_values_of_a_description_are_checked(description: Description) -> None:
     said = description.as_json()
     assert Description.from_json(said, "f") == description
     for before, after in (('"size_px": 48', '"size_px": "48"'), ('"gray"', '"green"'), ("0.1", '"0.1"'),
+                          ("0.1", "NaN"), ("0.1", "1e308"), ("0.1", "-0.7"),
                           ('"abstain_below": null', '"abstain_below": []'), ('"angry"', "1")):  # fmt: skip
         assert before in said
         with pytest.raises(UserError, match="cannot be read"):
             Description.from_json(said.replace(before, after), "f")
+
+
+def test_a_keras_file_of_something_else_than_a_model_is_refused(
+    exported: dict[str, Path], description: Description, tmp_path: Path
+) -> None:
+    config = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 7}, "registered_name": None}
+    file = tmp_path / "layer.keras"
+    with zipfile.ZipFile(exported["keras"]) as model, zipfile.ZipFile(file, "w") as other:
+        for name in model.namelist():
+            if name.startswith(("metadata", "model.weights")):
+                other.writestr(name, model.read(name))
+        other.writestr("config.json", json.dumps(config))
+    describe_file(file, description)
+    with pytest.raises(UserError, match=r"layer.keras: cannot be opened"):
+        open_model(file)
 
 
 def test_code_in_a_keras_file_does_not_run(tf: Any, description: Description, tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ferlab.imaging import codec
 from ferlab.imaging.codec import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
+    MOST_SCANS,
     ImageError,
     decode,
     decode_record,
     encode,
+    jpeg_size,
     resize,
     square_pixels,
 )
@@ -245,6 +248,48 @@ def test_a_jpeg_bomb_is_refused_from_its_header():
     data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
     with pytest.raises(ImageError):
         decode(bytes(data), "gray")
+
+
+def test_bytes_between_the_markers_of_a_jpeg_hide_no_bomb(picture):
+    data = jpeg(picture)
+    assert data[2:4] == b"\xff\xe0"
+    behind = 4 + int.from_bytes(data[4:6], "big")
+    stray = data[:behind] + b"ab" + data[behind:]
+    assert jpeg_size(stray) == jpeg_size(data) == picture.shape[1::-1]
+    np.testing.assert_array_equal(decode(stray, "rgb"), decode(data, "rgb"))
+    frame = stray.index(b"\xff\xc0")
+    bomb = stray[: frame + 5] + struct.pack(">HH", MAX_PIXELS // 12_000 + 1, 12_000) + stray[frame + 9 :]
+    with pytest.raises(ImageError, match="12000x"):
+        decode(bomb, "gray")
+
+
+def test_a_jpeg_without_a_size_is_refused(picture):
+    with pytest.raises(ImageError, match="not a readable image"):
+        decode(jpeg(picture).replace(b"\xff\xc0", b"\xff\xe5"), "gray")
+
+
+def test_scans_that_are_repeated_hold_nobody_up(picture):
+    data = jpeg(picture, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert decode(data, "gray").shape == picture.shape[:2]
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    with pytest.raises(ImageError, match=r"JPEG of \d+ scans, more than"):
+        decode(data[:-2] + scan * MOST_SCANS + data[-2:], "gray")
+
+
+def tiled_tiff(side: int, tile: int) -> bytes:
+    """A gray TIFF of one tile that is wider than its image; what it holds is less than it says."""
+    content = bytes(side * side)
+    tags = {256: side, 257: side, 258: 8, 259: 1, 262: 1, 277: 1, 322: tile, 323: tile, 324: 0, 325: len(content)}
+    tags[324] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag > 300 else 3, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + content
+
+
+def test_a_small_tiff_of_huge_tiles_is_refused_from_its_header():
+    assert codec._tiff_extent(tiled_tiff(16, 16))[:2] == (16, 16)
+    with pytest.raises(ImageError, match="tiles of 16000x16000 pixels in an image of 256 pixels"):
+        decode(tiled_tiff(16, 16_000), "gray")
 
 
 @pytest.mark.parametrize("position", range(45, 400, 20))

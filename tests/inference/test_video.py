@@ -88,6 +88,15 @@ def test_a_written_video_can_be_read_again(tmp_path, walk):
     assert np.abs(frames[5].pixels.astype(int) - walk[5]).mean() < 8
 
 
+@pytest.mark.parametrize("rate", [30_000 / 1001, 66.667, 71.4286, 119.937, 1000.5])
+def test_every_rate_can_be_written(tmp_path, walk, rate):
+    with VideoOut(tmp_path / "out.mp4", (320, 240), rate) as out:
+        for number, frame in enumerate(walk[:10]):
+            out.write(frame, number / rate)
+    frames, _ = read(tmp_path / "out.mp4")
+    assert len(frames) == pytest.approx(10, abs=1)
+
+
 @pytest.mark.parametrize(
     ("times", "shown"),
     [

@@ -40,6 +40,8 @@ def run(config: PredictConfig, context: Context) -> dict[str, Any]:
     """
     source = source_of(config.input)
     out = Path(config.out).expanduser().absolute() if config.out else _usual_folder(context.home, source)
+    if isinstance(source, Path) and source.is_dir():
+        picture_files(source)  # what is asked for is there before earlier answers go
     predictor = predictor_of(config, context)
     with writing_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -73,8 +75,13 @@ def source_of(text: str) -> Path | int:
     return path
 
 
+def _printable(name: str) -> str:
+    """A file's name; bytes of it that are no UTF-8 are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _usual_folder(home: Path, source: Path | int) -> Path:
-    name = f"camera-{source}" if isinstance(source, int) else source.name
+    name = f"camera-{source}" if isinstance(source, int) else _printable(source.name)
     return home / "predictions" / name
 
 
@@ -83,7 +90,8 @@ def _photos(
 ) -> dict[str, Any]:
     place = Path(str(source))
     root, files = (place, picture_files(place)) if place.is_dir() else (place.parent, [place])
-    answers = predictor.photos([(file, file.relative_to(root).as_posix()) for file in files], config.annotate)
+    named = [(file, _printable(file.relative_to(root).as_posix())) for file in files]
+    answers = predictor.photos(named, config.annotate)
     lines = list[str]()
 
     def on_answer(answer: PictureAnswer) -> None:

@@ -1,6 +1,7 @@
 """What an exported model says of itself: its classes, how its images are made, where it comes from."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,6 +10,8 @@ from ferlab.manifest import COLOURS
 
 SCHEMA = 1
 """Version of the JSON object; a reader refuses a later one."""
+MOST_MARGIN = 1.0
+"""What preparation takes."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Description:
         try:
             data = json.loads(text)
             schema = data.pop("ferlab_schema")
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise _unreadable(where, "it is not one of ferlab") from error
         if schema != SCHEMA:
             raise _unreadable(where, f"schema {schema}, this ferlab reads {SCHEMA}")
@@ -82,7 +85,7 @@ def _unreadable(where: str, reason: str) -> UserError:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _problem(found: Description) -> str:
@@ -96,7 +99,7 @@ def _problem(found: Description) -> str:
         return f"size_px is {found.size_px!r}"
     if found.colour not in COLOURS:
         return f"colour is {found.colour!r}"
-    if not _is_number(found.margin) or not isinstance(found.align, bool):
+    if not _is_number(found.margin) or not 0 <= found.margin <= MOST_MARGIN or not isinstance(found.align, bool):
         return "margin or align is not what it should be"
     if found.abstain_below is not None and not _is_number(found.abstain_below):
         return f"abstain_below is {found.abstain_below!r}"

@@ -1,6 +1,7 @@
 """Where a description stands in a file of each format, so that the file alone can be used."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 from ferlab.edge.description import Description
@@ -42,7 +43,7 @@ def archived_description(file: Path) -> Description:
             if archive.getinfo(ENTRY).file_size > LARGEST_ENTRY:
                 raise undescribed(file)
             text = archive.read(ENTRY)
-    except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise undescribed(file) from error
     return Description.from_json(text, str(file))
 

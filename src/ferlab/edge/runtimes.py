@@ -138,8 +138,10 @@ def open_keras(file: Path, threads: int) -> KerasRuntime:
             tf.config.threading.set_inter_op_parallelism_threads(1)
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # in a stranger's file anything may be wrong
         raise _damaged(file, error) from error
+    if not isinstance(model, keras.Model):
+        raise _damaged(file, TypeError(f"a {type(model).__name__}, not a model"))
     _require_ends(file, [one.dtype for one in model.inputs], 1)
     shapes = dict(zip(model.output_names, (output.shape for output in model.outputs), strict=True))
     _require_shapes(file, description, model.input_shape[1:], shapes.get(PROBABILITIES, model.outputs[0].shape)[-1])

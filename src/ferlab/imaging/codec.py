@@ -31,8 +31,14 @@ HEADER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, Overf
 STRIPS_AND_TILES = ((273, 279), (324, 325))
 """Tags of a TIFF that say where its pieces start and how many bytes they have."""
 
+TILE_WIDTH, TILE_LENGTH, LEAST_TILE = 322, 323, 2**20
+"""Tags of a TIFF, and the pixels that a tile may have in any image."""
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
+BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+"""Of a JPEG, those that no length follows (0: none at all)."""
+SCAN, END, FILL = 0xDA, 0xD9, 0xFF
+MOST_SCANS = 100
+"""Of a JPEG; encoders make ten of a progressive one."""
 
 DECODING = {
     "gray": {
@@ -161,7 +167,11 @@ def _refuse_unusable(data: bytes) -> None:
         raise ImageError("not a JPEG, PNG, BMP or TIFF image")
     if kind == "JPEG":
         _refuse_cut_jpeg(data)
-        _refuse_bomb(*jpeg_size(data))
+        _refuse_many_scans(data)
+        size = jpeg_size(data)
+        if not all(size):
+            raise ImageError("not a readable image")
+        _refuse_bomb(*size)
     elif kind == "PNG":
         _refuse_cut_png(data)
         _refuse_bomb(*_png_size(data))
@@ -182,6 +192,14 @@ def _refuse_cut_jpeg(data: bytes) -> None:
         raise ImageError("cut JPEG file")
 
 
+def _refuse_many_scans(data: bytes) -> None:
+    """Every scan costs as much decoding as the whole image, and need not be longer than its header."""
+    scans = data.count(b"\xff\xda")
+    if scans > MOST_SCANS:
+        message = f"JPEG of {scans} scans, more than {MOST_SCANS}"
+        raise ImageError(message)
+
+
 def _refuse_cut_png(data: bytes) -> None:
     if b"IEND" not in data[-4096:]:
         raise ImageError("cut PNG file")
@@ -199,13 +217,16 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height in the first frame header (ITU T.81, B.2.2); (0, 0) when there is none."""
-    position = 2
-    while data.startswith(b"\xff\xd8") and position + 9 <= len(data) and data[position] == 0xFF:
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
+    # as libjpeg does, bytes before a marker that belong to nothing are passed over
+    while 0 <= (position := data.find(b"\xff", position)) <= len(data) - 9:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         if marker in FRAME_MARKERS:
             height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
             return int.from_bytes(width, "big"), int.from_bytes(height, "big")
-        position += 1 if marker == 0xFF else 2 + length
+        if marker in (SCAN, END):
+            break
+        position += 1 if marker == FILL else 2 if marker in BARE_MARKERS else 2 + length
     return 0, 0
 
 
@@ -224,6 +245,13 @@ def _bmp_extent(data: bytes) -> tuple[int, int, int]:
     return image.width, image.height, start + row_bytes * image.height
 
 
+def _refuse_wide_tiles(pixels: int, width: int, length: int) -> None:
+    """A decoder makes room for whole tiles, however small the image is."""
+    if width * length > max(4 * pixels, LEAST_TILE):
+        message = f"tiles of {width}x{length} pixels in an image of {pixels:,} pixels"
+        raise ImageError(message)
+
+
 def _tiff_extent(data: bytes) -> tuple[int, int, int]:
     """Width, height and where the last strip or tile ends in the file, from the header; nothing is decoded."""
     # loaded here because hardly any image of the datasets needs it
@@ -235,8 +263,10 @@ def _tiff_extent(data: bytes) -> tuple[int, int, int]:
             warnings.simplefilter("ignore")
             image = TiffImageFile(BytesIO(data))
             tags = image.tag_v2
+            width, length = int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_LENGTH, 0))
             pieces = [(tags.get(starts, ()), tags.get(lengths, ())) for starts, lengths in STRIPS_AND_TILES]
         ends = [start + length for starts, lengths in pieces for start, length in zip(starts, lengths, strict=False)]
     except HEADER_ERRORS as error:
         raise ImageError("not a readable image") from error
+    _refuse_wide_tiles(image.width * image.height, width, length)
     return image.width, image.height, max(ends, default=0)

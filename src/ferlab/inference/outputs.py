@@ -136,7 +136,7 @@ def write_plot(folder: Path, timeline: Timeline, title: str, most_people: int = 
         axes.set(ylim=(0, 1), ylabel=name)
     panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(timeline.classes), frameon=False, fontsize=9)
     panels[-1].set(xlabel=f"seconds ({LABELS})")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     figure.savefig(folder / PLOT, dpi=110)
 
 

@@ -140,7 +140,9 @@ def size_of(data: bytes) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; ours are refused
             return Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "TIFF")).size
-    except (*HEADER_ERRORS, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise RefusedError(413, "picture of far too many pixels") from error
+    except HEADER_ERRORS as error:
         raise RefusedError(415, "not a readable picture") from error
 
 

@@ -167,10 +167,14 @@ class VideoOut:
     """
 
     def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
-        self.size, self.rate = size, rate
+        self.size = size
         self._first_s, self._written = 0.0, 0
         self._latest = np.empty(0, np.uint8)
-        self._writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        # mp4v has no room for every rate; frames are written by their times, whatever it is
+        for self.rate in (rate, round(rate, 2), max(1.0, float(round(rate)))):
+            self._writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, size)
+            if self._writer.isOpened():
+                break
         if not self._writer.isOpened():
             message = f"out={file}: a video cannot be written there. Name another folder."
             raise UserError(message)
