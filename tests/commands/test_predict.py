@@ -123,7 +123,7 @@ def test_of_a_renamed_run_the_newest_export_answers(place: Any, tmp_path: Path) 
 
 
 def test_a_video_leaves_its_timelines_and_says_what_is_missing(place: Any, tmp_path: Path) -> None:
-    file = tmp_path / "film.avi"
+    file = tmp_path / "$a_$.avi"  # what matplotlib would set as a formula
     out = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 360))
     for _ in range(20):
         out.write(photo(0))
@@ -142,6 +142,25 @@ def test_a_video_leaves_its_timelines_and_says_what_is_missing(place: Any, tmp_p
     assert names == {
         "predictions.json", "predictions.csv", "timeline.csv", "people.csv", "timeline.png", "annotated.mp4",
     }  # fmt: skip
+
+
+def test_a_name_that_is_no_utf8_is_one_of_a_folder(place: Any, photos: Path, tmp_path: Path) -> None:
+    (photos / "1.jpg").rename(photos / os.fsdecode(b"b\xff.jpg"))
+    config = asked(photos, run=place.train("a", 0), out=str(tmp_path / "out"), annotate=True)
+    assert run(config, place.context)["pictures"] == 4
+    rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert {"0.jpg", "2.jpg", "b\\udcff.jpg", "empty.png"} == set(rows["source"])
+    assert "b\\udcff.jpg: " in place.printed.getvalue()
+
+
+def test_an_input_without_pictures_leaves_earlier_answers(place: Any, photos: Path, tmp_path: Path) -> None:
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
+    trained = place.train("a", 0)
+    run(asked(photos, run=trained, out=str(out)), place.context)
+    with pytest.raises(UserError, match="no photo in it"):
+        run(asked(empty, run=trained, out=str(out)), place.context)
+    assert (out / "predictions.csv").exists()
 
 
 def test_answers_go_below_home_when_no_folder_is_named(place: Any, photos: Path) -> None:
