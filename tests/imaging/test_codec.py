@@ -275,6 +275,9 @@ def test_scans_that_are_repeated_hold_nobody_up(picture):
     scan = data[last:-2]
     with pytest.raises(ImageError, match=r"JPEG of \d+ scans, more than"):
         decode(data[:-2] + scan * MOST_SCANS + data[-2:], "gray")
+    plain = jpeg(picture)  # whose first scan is all that is read
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+    np.testing.assert_array_equal(decode(plain[:-2] + scan * MOST_SCANS + plain[-2:], "rgb"), decode(plain, "rgb"))
 
 
 def tiled_tiff(side: int, tile: int) -> bytes:

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,18 @@ def objects(place: Workplace, prefix: str, ending: str = ".tfrecord") -> list[st
         return sorted(name for name in names_below(f"gs://rehearsal/{prefix}") if name.endswith(ending))
 
 
+def interrupt(process: subprocess.Popen[str], said: str, times: int = 1) -> None:
+    """Ctrl-C once it has said that so often; it ends as a command does that was interrupted."""
+    try:
+        lines = (line for line in process.stdout if said in line)
+        assert len(list(islice(lines, times))) == times, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=300)
+        assert process.returncode == 130
+    finally:
+        process.kill()
+
+
 def scores(result: dict[str, Any]) -> dict[str, Any]:
     return {"ensemble": result["metrics"], **{one["name"]: one["metrics"] for one in result["members"]}}
 
@@ -216,18 +230,9 @@ def test_of_two_trainings_at_once_one_fails_and_the_other_comes_home(place, face
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ctrl_c_ends_all_trainings_of_a_sweep(place, faces):
-    process = place.start(
-        *TRAIN, "-m", "seed=0,1", "hydra/launcher=workers", "hydra.launcher.n_jobs=2", "compute=rehearsal",
-        "recipe.phases.0.epochs=60", f"dataset.root={faces}",
-    )  # fmt: skip
-    try:
-        under_way = (line for line in process.stdout if "training projects/" in line)
-        assert sum(1 for _ in zip(range(2), under_way, strict=False)) == 2, process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
-        assert process.returncode == 130
-    finally:
-        process.kill()
+    both = ("-m", "seed=0,1", "hydra/launcher=workers", "hydra.launcher.n_jobs=2", "recipe.phases.0.epochs=60")
+    process = place.start(*TRAIN, *both, "compute=rehearsal", f"dataset.root={faces}")
+    interrupt(process, "training projects/", times=2)
     nothing_is_left(place)
 
 
@@ -239,9 +244,8 @@ def test_a_training_writes_its_run_on_a_server_that_it_reaches(place, faces, tmp
         process = place.start(*TRAIN, "compute=rehearsal", "recipe.phases.0.epochs=4", f"dataset.root={faces}")
         try:
             assert any("  epoch  1 " in line for line in process.stdout), process.stderr.read()
-            process.kill()  # nobody is left who could bring it home
         finally:
-            process.kill()
+            process.kill()  # nobody is left who could bring it home
             process.communicate(timeout=60)
         there = MlflowClient(url, url)
         until = time.monotonic() + 300
@@ -283,14 +287,7 @@ def test_serverless_spark_makes_the_same_shards(place, faces, tmp_path, store_te
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("said", ["uploaded", "cluster ferlab-", "Spark job", "training projects/"])
 def test_ctrl_c_leaves_nothing_billable(place, faces, said):
-    process = place.start(*TRAIN, "compute=rehearsal", f"dataset.root={faces}")
-    try:
-        assert any(said in line for line in process.stdout), process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=200)
-        assert process.returncode == 130
-    finally:
-        process.kill()
+    interrupt(place.start(*TRAIN, "compute=rehearsal", f"dataset.root={faces}"), said)
     nothing_is_left(place)
 
 
@@ -298,12 +295,7 @@ def test_ctrl_c_leaves_nothing_billable(place, faces, said):
 @pytest.mark.timeout(900)
 def test_an_interrupted_training_goes_on_in_the_cloud_as_the_same_run(place, faces):
     process = place.start(*TRAIN, "compute=rehearsal", "recipe.phases.0.epochs=6", f"dataset.root={faces}")
-    try:
-        assert any("  epoch  1 " in line for line in process.stdout), process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=200)
-    finally:
-        process.kill()
+    interrupt(process, "  epoch  1 ")
     (run,) = [run for run in place.runs() if run.data.tags["ferlab.stage"] == "train"]
     assert run.info.status in ("KILLED", "FAILED")
     changed = place.ferlab("train", f"resume={run.info.run_id}", "compute=rehearsal", "seed=3")

@@ -31,7 +31,6 @@ def run_small_training(**options):
 
 
 NETWORKS = """
-import sys
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -6,9 +6,8 @@ import pytest
 from keras import layers
 
 from ferlab.models.catalog import CPU, CPU_BF16, GPU
-from ferlab.training import small_maps
 from ferlab.training.precision import precision_policy
-from ferlab.training.small_maps import quicken_small_maps
+from ferlab.training.small_maps import convolved, quicken_small_maps
 
 BFLOAT16 = "mixed_bfloat16"
 
@@ -56,7 +55,7 @@ def test_gradients_are_those_of_the_operation_itself(images, kernel):
         return [answers, *tape.gradient(loss, [maps, filters])]
 
     own = found(lambda maps, filters: keras.ops.conv(maps, filters, padding="same"))
-    for mine, theirs in zip(found(small_maps._convolved), own, strict=True):
+    for mine, theirs in zip(found(convolved), own, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-3)
 
 

@@ -1,6 +1,7 @@
 """Image bytes to pixels and back (OpenCV), with reasons instead of silently damaged pictures."""
 
 import warnings
+from collections.abc import Iterator
 from io import BytesIO
 
 import cv2
@@ -34,9 +35,12 @@ STRIPS_AND_TILES = ((273, 279), (324, 325))
 TILE_WIDTH, TILE_LENGTH, LEAST_TILE = 322, 323, 2**20
 """Tags of a TIFF, and the pixels that a tile may have in any image."""
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SEQUENTIAL = frozenset({0xC0, 0xC1})
 BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """Of a JPEG, those that no length follows (0: none at all)."""
 SCAN, END, FILL = 0xDA, 0xD9, 0xFF
+CHANNELS, SHORTEST_FRAME = 5, 10
+"""Where a frame says how many channels it has, and its bytes up to there with marker and length."""
 MOST_SCANS = 100
 """Of a JPEG; encoders make ten of a progressive one."""
 
@@ -167,11 +171,7 @@ def _refuse_unusable(data: bytes) -> None:
         raise ImageError("not a JPEG, PNG, BMP or TIFF image")
     if kind == "JPEG":
         _refuse_cut_jpeg(data)
-        _refuse_many_scans(data)
-        size = jpeg_size(data)
-        if not all(size):
-            raise ImageError("not a readable image")
-        _refuse_bomb(*size)
+        _refuse_jpeg_bomb(data)
     elif kind == "PNG":
         _refuse_cut_png(data)
         _refuse_bomb(*_png_size(data))
@@ -192,10 +192,17 @@ def _refuse_cut_jpeg(data: bytes) -> None:
         raise ImageError("cut JPEG file")
 
 
-def _refuse_many_scans(data: bytes) -> None:
-    """Every scan costs as much decoding as the whole image, and need not be longer than its header."""
-    scans = data.count(b"\xff\xda")
-    if scans > MOST_SCANS:
+def _refuse_jpeg_bomb(data: bytes) -> None:
+    """A frame that is too large, or scans without end, each a pass over the image however short it is itself."""
+    segments = list(_jpeg_segments(data))
+    kind, frame = next((one for one in segments if one[0] in FRAME_MARKERS), (0, 0))
+    if not kind:
+        raise ImageError("not a readable image")
+    _refuse_bomb(*_frame_size(data, frame))
+    # a first scan that holds all channels is the only one that is read; counting would look at every byte
+    last, scan = segments[-1]
+    is_only = kind in SEQUENTIAL and last == SCAN and data[scan] == data[frame + CHANNELS]
+    if not is_only and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
         message = f"JPEG of {scans} scans, more than {MOST_SCANS}"
         raise ImageError(message)
 
@@ -217,17 +224,29 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height in the first frame header (ITU T.81, B.2.2); (0, 0) when there is none."""
+    frames = (place for marker, place in _jpeg_segments(data) if marker in FRAME_MARKERS)
+    place = next(frames, None)
+    return (0, 0) if place is None else _frame_size(data, place)
+
+
+def _frame_size(data: bytes, place: int) -> tuple[int, int]:
+    return int.from_bytes(data[place + 3 : place + 5], "big"), int.from_bytes(data[place + 1 : place + 3], "big")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Markers of a JPEG up to its first scan, and where what belongs to each begins, behind its length."""
     position = 2 if data.startswith(b"\xff\xd8") else len(data)
     # as libjpeg does, bytes before a marker that belong to nothing are passed over
-    while 0 <= (position := data.find(b"\xff", position)) <= len(data) - 9:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker in FRAME_MARKERS:
-            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
-            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+    while 0 <= (position := data.find(b"\xff", position)) <= len(data) - SHORTEST_FRAME:
+        marker = data[position + 1]
+        if marker == FILL or marker in BARE_MARKERS:
+            position += 1 if marker == FILL else 2
+            continue
+        if marker != END:
+            yield marker, position + 4
         if marker in (SCAN, END):
-            break
-        position += 1 if marker == FILL else 2 if marker in BARE_MARKERS else 2 + length
-    return 0, 0
+            return
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
 
 
 def _bmp_extent(data: bytes) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """bfloat16 on a processor: gradients of the filters that slide over small maps, as matrix products.
 
-oneDNN's own kernel for them works along the rows of a map. Where these are short it takes two to three times as long
-as the products of matrices that come to the same numbers.
+Where the rows of a map are short, oneDNN takes longer for them than products of matrices that come to the same numbers
+do (``benchmarks/small_maps.py``).
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from ferlab.models.blocks import every_layer
 from ferlab.models.catalog import CPU_BF16
 
 MOST_POSITIONS = 36
-"""Of a map, up to which products of matrices were measured to be faster: 6 x 6. At 10 x 10 they are not."""
+"""Of a map, up to which products of matrices were measured to be faster: 6 x 6."""
 
 
 def quicken_small_maps(model: Any, device: str) -> int:
@@ -25,7 +25,7 @@ def quicken_small_maps(model: Any, device: str) -> int:
         return 0
     found = [layer for layer in every_layer(model) if _gains(layer)]
     for layer in found:
-        layer.convolution_op = _convolved
+        layer.convolution_op = convolved
     return len(found)
 
 
@@ -43,19 +43,22 @@ def _gains(layer: Any) -> bool:
     )
 
 
-def _convolved(images: Any, kernel: Any) -> Any:
-    """``ops.conv`` of maps (n, h, w, c) with a kernel (k, k, c, d), padded to the same size: (n, h, w, d)."""
+def convolved(images: Any, kernel: Any) -> Any:
+    """``ops.conv`` of maps (n, h, w, c) with a kernel (k, k, c, d), padded to the same size: (n, h, w, d).
+
+    The gradient of the kernel is made of products of matrices.
+    """
     from keras import ops
 
     @ops.custom_gradient
-    def convolved(maps: Any, filters: Any) -> Any:
+    def operation(maps: Any, filters: Any) -> Any:
         def gradients(*answers: Any, upstream: Any = None) -> tuple[Any, Any]:
             change = answers[0] if upstream is None else upstream
             return ops.conv_transpose(change, filters, padding="same"), _of_filters(maps, change, filters.shape)
 
         return ops.conv(maps, filters, padding="same"), gradients
 
-    return convolved(images, ops.cast(kernel, images.dtype))
+    return operation(images, ops.cast(kernel, images.dtype))
 
 
 def _of_filters(maps: Any, change: Any, shape: tuple[int, ...]) -> Any:
